@@ -1,0 +1,881 @@
+-- Applies a batch of events and labels to the feature state, atomically. It orders, counts and adds integers; the
+-- meaning of every number is in compute.py. windows.py does the same in memory: function by function, the names agree.
+--
+-- KEYS[1]  the store's base key; every other key begins with it
+-- ARGV[1]  the plan (msgpack), ARGV[2] the items (packed: redis_store.py)
+-- Answer   one msgpack array: status, seq, approximate, raw of each item
+--
+-- Keys after the base: "t"/"l" + digest: a log of an entity's events/labels (a header of doubles, then the records);
+-- "d" + digest: its counts of distinct values; "c" + digest: its labels taken back; "i" + epoch + ":" + shard: event
+-- ids; "s" + epoch: logs that were added to in an epoch. Amounts are two limbs, since Lua's doubles end at 2^53.
+
+local base, plan, items = KEYS[1], cmsgpack.unpack(ARGV[1]), ARGV[2]
+local call, pack, decode, encode = redis.call, struct.pack, struct.unpack, cmsgpack.pack
+local min, max, floor, abs = math.min, math.max, math.floor, math.abs
+local sub, rep, char, byte, INF, NEVER = string.sub, string.rep, string.char, string.byte, math.huge, -9007199254740992
+
+local FRESH, DUPLICATE, CONFLICT, LATE = 0, 1, 2, 3
+local LABELLED, LABEL_DUPLICATE, LABEL_PENDING, LABEL_LATE = 4, 5, 6, 7
+
+-- A log's header: these, then for each window tail, time at the tail, sum (high, low), lowest and highest amount
+-- where they are asked for, and the number of each field's distinct values.
+local N, HEAD, NEWEST, FLOOR, FLOOR_TIE, TOUCHED, CLOCK, FRONT, FRONT_TIME, HEAD_TIME, TAKEN = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+local FIXED = 11
+local RECORD, RECORD_SIZE = '<dI4i4I4', 20
+local CORRECTION, CORRECTION_SIZE = '<c8dI4Bd', 29
+local ENTRY, ENTRY_SIZE = '<dddc8BI2', 35
+local SAID, SAID_SIZE = '<c8I4Bddc8', 37
+local NOTHING, NO_DIGEST = rep('\0', 8), rep('\0', 16)
+local COMPACT_AT = 64
+local AHEAD = '4095' -- up to here a log is read with its header: most logs whole. A number as an argument is slow
+
+-- the store's own state
+
+local meta = call('GET', base)
+local seq, clock, cursor, epochs = 0, NEVER, 0, {}
+if meta then
+  seq, clock, cursor = decode('<ddd', meta)
+  for at = 25, #meta, 8 do
+    epochs[#epochs + 1] = decode('<d', meta, at)
+  end
+end
+
+local function tick(arrived)
+  clock = max(clock, arrived)
+  local epoch = floor(clock / plan.epoch)
+  if epochs[#epochs] ~= epoch then
+    epochs[#epochs + 1] = epoch
+  end
+end
+
+-- logs
+
+local logs, opened = {}, {}
+
+local function prepare(shape)
+  shape.stride = 4 + (shape.extremes and 4 or 0) + #shape.fields
+  shape.count = FIXED + #shape.windows * shape.stride
+  shape.size = 8 * shape.count
+  shape.format = '<' .. rep('d', shape.count)
+  shape.record = RECORD_SIZE + 8 * #shape.fields
+  shape.longest = 0
+  for w, window in ipairs(shape.windows) do
+    shape.longest = max(shape.longest, window)
+  end
+  shape.plain = not shape.extremes and #shape.fields == 0
+end
+
+local function header(log)
+  return pack(log.shape.format, unpack(log.h))
+end
+
+local function write_out(log)
+  if log.stored then
+    call('APPEND', log.key, log.buffer)
+  else
+    call('SET', log.key, header(log) .. log.buffer)
+    log.stored = true
+  end
+  log.buffer = ''
+end
+
+local function offset(log, at)
+  return log.shape.size + at * log.shape.record
+end
+
+-- Records [from, to): a string, the position of the first in it, and the end of the last.
+local function view(log, from, to)
+  if from >= to then
+    return '', 1, 0
+  end
+  local first, last = offset(log, from), offset(log, to)
+  if to <= log.ahead then
+    return log.bytes, first + 1, last
+  end
+  if log.buffer ~= '' then
+    write_out(log)
+  end
+  return call('GETRANGE', log.key, first, last - 1), 1, last - first
+end
+
+local function slice(log, from, to)
+  local records, first, last = view(log, from, to)
+  return sub(records, first, last)
+end
+
+local function find(kind, digest, shape)
+  local name = kind .. digest
+  local log = logs[name]
+  if log == nil then
+    local bytes = call('GETRANGE', base .. name, '0', AHEAD)
+    log = false
+    if bytes ~= '' then
+      log = { name = name, digest = digest, key = base .. name, shape = shape, stored = true, buffer = '', bytes = bytes }
+      log.ahead = floor((#bytes - shape.size) / shape.record)
+      log.h = { decode(shape.format, bytes) }
+      opened[#opened + 1] = log
+    end
+    logs[name] = log
+  end
+  if log and clock - log.h[TOUCHED] <= shape.idle then
+    return log
+  end
+  return nil
+end
+
+local function empty(kind, digest, shape)
+  local name = kind .. digest
+  local log = { name = name, digest = digest, key = base .. name, shape = shape, stored = false, buffer = '', ahead = 0 }
+  local h = { 0, 0, NEVER, NEVER, 0, NEVER, NEVER, 0, INF, INF, 0 }
+  for o = FIXED + 1, shape.count, shape.stride do
+    for i = 0, shape.stride - 1 do
+      h[o + i] = 0
+    end
+    h[o + 1] = INF
+  end
+  log.h = h
+  return log
+end
+
+local function touch(kind, digest, shape)
+  local log = find(kind, digest, shape)
+  if not log then
+    local name = kind .. digest
+    if logs[name] then
+      logs[name].dead = true
+      call('UNLINK', base .. name, base .. 'd' .. digest, base .. 'c' .. digest)
+    end
+    log = empty(kind, digest, shape)
+    logs[name] = log
+    opened[#opened + 1] = log
+  end
+  local epoch = epochs[#epochs]
+  if floor(log.h[TOUCHED] / plan.epoch) ~= epoch then
+    call('SADD', base .. 's' .. epoch, log.name)
+  end
+  log.h[TOUCHED] = clock
+  log.dirty = true
+  return log
+end
+
+-- the first record of [from, to) later than a time, or than a (time, tie)
+local function search(log, from, to, time, tie)
+  tie = tie or INF
+  while from < to do
+    local middle = floor((from + to) / 2)
+    local record, at = view(log, middle, middle + 1)
+    local its, its_tie = decode('<dI4', record, at)
+    if its < time or (its == time and its_tie <= tie) then
+      from = middle + 1
+    else
+      to = middle
+    end
+  end
+  return from
+end
+
+local function rescan(log, o, from, to)
+  local h, size, first = log.h, log.shape.record, true
+  h[o + 4], h[o + 5], h[o + 6], h[o + 7] = 0, 0, 0, 0
+  local records, start, finish = view(log, from, to)
+  for pos = start, finish, size do
+    local _, _, hi, lo = decode(RECORD, records, pos)
+    if first or hi < h[o + 4] or (hi == h[o + 4] and lo < h[o + 5]) then
+      h[o + 4], h[o + 5] = hi, lo
+    end
+    if first or hi > h[o + 6] or (hi == h[o + 6] and lo > h[o + 7]) then
+      h[o + 6], h[o + 7] = hi, lo
+    end
+    first = false
+  end
+end
+
+local function tally(log, o, values, step)
+  local first = o + (log.shape.extremes and 8 or 4)
+  for f = 1, #log.shape.fields do
+    local value = sub(values, 8 * f - 7, 8 * f)
+    if value ~= NOTHING then
+      local key, field = base .. 'd' .. log.digest, o .. ':' .. f .. ':' .. value
+      local count = call('HINCRBY', key, field, step)
+      if step > 0 and count == 1 then
+        log.h[first + f - 1] = log.h[first + f - 1] + 1
+      elseif count == 0 then
+        call('HDEL', key, field)
+        log.h[first + f - 1] = log.h[first + f - 1] - 1
+      end
+    end
+  end
+end
+
+local function enter(log, o, hi, lo, values)
+  local h, shape = log.h, log.shape
+  h[o + 2], h[o + 3] = h[o + 2] + hi, h[o + 3] + lo
+  if shape.plain then
+    return
+  end
+  if shape.extremes then
+    local first = h[FRONT] - h[o] == 1
+    if first or hi < h[o + 4] or (hi == h[o + 4] and lo < h[o + 5]) then
+      h[o + 4], h[o + 5] = hi, lo
+    end
+    if first or hi > h[o + 6] or (hi == h[o + 6] and lo > h[o + 7]) then
+      h[o + 6], h[o + 7] = hi, lo
+    end
+  end
+  tally(log, o, values, 1)
+end
+
+-- Moves a window's tail past all records before `to` and all not later than `limit`; gives the time of the last one.
+local function leave(log, o, limit, to)
+  local h, shape = log.h, log.shape
+  local size, front, n, tail = shape.record, h[FRONT], h[N], h[o]
+  local block, stale, last, stopped = 4, false, nil, false
+  while tail < n and not stopped do
+    local records, start, finish = view(log, tail, min(tail + block, n))
+    for pos = start, finish, size do
+      local time, _, hi, lo = decode(RECORD, records, pos)
+      if time > limit and tail >= to then
+        h[o + 1] = time
+        stopped = true
+        break
+      end
+      if tail < front then
+        h[o + 2], h[o + 3] = h[o + 2] - hi, h[o + 3] - lo
+        if not shape.plain then
+          stale = stale or (hi == h[o + 4] and lo == h[o + 5]) or (hi == h[o + 6] and lo == h[o + 7])
+          tally(log, o, sub(records, pos + RECORD_SIZE, pos + size - 1), -1)
+        end
+      end
+      tail, last = tail + 1, time
+    end
+    block = 64
+  end
+  h[o] = tail
+  if not stopped then
+    h[o + 1] = INF
+  end
+  if stale and shape.extremes then
+    rescan(log, o, tail, max(tail, front))
+  end
+  return last
+end
+
+local function advance(log, now)
+  local h, shape = log.h, log.shape
+  local size = shape.record
+  while h[FRONT_TIME] <= now do
+    h[FRONT_TIME] = INF
+    local records, start, finish = view(log, h[FRONT], min(h[FRONT] + 16, h[N]))
+    for pos = start, finish, size do
+      local time, _, hi, lo = decode(RECORD, records, pos)
+      h[FRONT_TIME] = time
+      if time > now then
+        break
+      end
+      h[FRONT_TIME] = INF
+      h[CLOCK] = max(h[CLOCK], time)
+      h[FRONT] = h[FRONT] + 1
+      for o = FIXED + 1, shape.count, shape.stride do
+        enter(log, o, hi, lo, sub(records, pos + RECORD_SIZE, pos + size - 1))
+      end
+    end
+    if h[FRONT_TIME] == INF and h[FRONT] < h[N] then
+      local record, at = view(log, h[FRONT], h[FRONT] + 1)
+      h[FRONT_TIME] = decode('<d', record, at)
+    end
+    log.dirty = true
+  end
+  for w, window in ipairs(shape.windows) do
+    local o = FIXED + 1 + (w - 1) * shape.stride
+    if h[o + 1] <= now - window then
+      h[CLOCK] = max(h[CLOCK], leave(log, o, now - window, 0) + window)
+      log.dirty = true
+    end
+  end
+end
+
+-- `at_once`: a reading at this very time follows, so that the record need not be read back
+local function insert(log, time, tie, hi, lo, values, at_once)
+  local h, shape, n = log.h, log.shape, log.h[N]
+  local at = n
+  if n > 0 and time <= h[NEWEST] then
+    at = search(log, h[HEAD], n, time, tie)
+  end
+  local record = pack(RECORD, time, tie, hi, lo) .. values
+  if at == n then
+    log.buffer = log.buffer .. record
+  else
+    local rest = slice(log, at, n)
+    if log.buffer ~= '' then
+      write_out(log)
+    end
+    call('SETRANGE', log.key, offset(log, at), record .. rest)
+    log.ahead = min(log.ahead, at)
+  end
+  h[N] = n + 1
+  h[NEWEST] = max(h[NEWEST], time)
+  if at == h[HEAD] then
+    h[HEAD_TIME] = time
+  end
+  if time > h[CLOCK] and not at_once then
+    if at == h[FRONT] then
+      h[FRONT_TIME] = time
+    end
+    for o = FIXED + 1, shape.count, shape.stride do
+      if at == h[o] then
+        h[o + 1] = time
+      end
+    end
+    return
+  end
+  h[CLOCK] = max(h[CLOCK], time)
+  h[FRONT] = h[FRONT] + 1
+  for w, window in ipairs(shape.windows) do
+    local o = FIXED + 1 + (w - 1) * shape.stride
+    if time > h[CLOCK] - window then
+      if at == h[o] then
+        h[o + 1] = time
+      end
+      enter(log, o, hi, lo, values)
+    else
+      h[o] = h[o] + 1
+    end
+  end
+end
+
+local function total(log, from, to)
+  local size, hi, lo = log.shape.record, 0, 0
+  while from < to do
+    local records, start, finish = view(log, from, min(from + 256, to))
+    for pos = start, finish, size do
+      local _, _, its_hi, its_lo = decode(RECORD, records, pos)
+      hi, lo = hi + its_hi, lo + its_lo
+    end
+    from = from + 256
+  end
+  return hi, lo
+end
+
+-- The sum of [tail, front): from the accumulators and what lies between, where that is less to read.
+local function sum(log, o, tail, front)
+  local h = log.h
+  local from, to = h[o], h[FRONT]
+  if front - tail <= abs(to - front) + abs(tail - from) then
+    return total(log, tail, front)
+  end
+  local hi, lo = h[o + 2], h[o + 3]
+  local more_hi, more_lo = total(log, to, front)
+  local less_hi, less_lo = total(log, front, to)
+  hi, lo = hi + more_hi - less_hi, lo + more_lo - less_lo
+  more_hi, more_lo = total(log, tail, from)
+  less_hi, less_lo = total(log, from, tail)
+  return hi + more_hi - less_hi, lo + more_lo - less_lo
+end
+
+local function survey(log, tail, front, extra, sets)
+  local shape = log.shape
+  local size, h = shape.record, { 0, 0, 0, 0 }
+  local records = slice(log, tail, front)
+  if extra then
+    records = records .. pack(RECORD, 0, 0, extra.hi, extra.lo) .. extra.values
+  end
+  local first = true
+  for pos = 1, #records, size do
+    local _, _, hi, lo = decode(RECORD, records, pos)
+    if first or hi < h[1] or (hi == h[1] and lo < h[2]) then
+      h[1], h[2] = hi, lo
+    end
+    if first or hi > h[3] or (hi == h[3] and lo > h[4]) then
+      h[3], h[4] = hi, lo
+    end
+    first = false
+    for f = 1, #shape.fields do
+      local value = sub(records, pos + RECORD_SIZE + 8 * f - 8, pos + RECORD_SIZE + 8 * f - 1)
+      if value ~= NOTHING and not sets[f][value] then
+        sets[f][value] = true
+        sets[f].count = sets[f].count + 1
+      end
+    end
+  end
+  return h
+end
+
+-- Answers: counts, high and low sums (three a window), then extremes, then distinct values.
+local function peek(log, now, extra)
+  local h, shape, out = log.h, log.shape, {}
+  local front = search(log, h[HEAD], h[N], now)
+  local tails = {}
+  for w, window in ipairs(shape.windows) do
+    local tail = search(log, h[HEAD], front, now - window)
+    local hi, lo = sum(log, FIXED + 1 + (w - 1) * shape.stride, tail, front)
+    out[3 * w - 2], out[3 * w - 1], out[3 * w] = front - tail, hi, lo
+    if extra then
+      out[3 * w - 2], out[3 * w - 1], out[3 * w] = front - tail + 1, hi + extra.hi, lo + extra.lo
+    end
+    tails[w] = tail
+  end
+  if shape.plain then
+    return out
+  end
+  local distinct = {}
+  for w, tail in ipairs(tails) do
+    local sets = {}
+    for f = 1, #shape.fields do
+      sets[f] = { count = 0 }
+    end
+    local extremes = survey(log, tail, front, extra, sets)
+    if shape.extremes then
+      for i = 1, 4 do
+        out[#out + 1] = extremes[i]
+      end
+    end
+    for f = 1, #shape.fields do
+      distinct[#distinct + 1] = sets[f].count
+    end
+  end
+  for _, count in ipairs(distinct) do
+    out[#out + 1] = count
+  end
+  return out
+end
+
+local function read(log, now)
+  local h, shape, out = log.h, log.shape, {}
+  if now < h[CLOCK] then
+    return peek(log, now)
+  end
+  advance(log, now)
+  local front, i = h[FRONT], 0
+  for o = FIXED + 1, shape.count, shape.stride do
+    out[i + 1], out[i + 2], out[i + 3] = front - h[o], h[o + 2], h[o + 3]
+    i = i + 3
+  end
+  if shape.extremes then
+    for o = FIXED + 1, shape.count, shape.stride do
+      out[i + 1], out[i + 2], out[i + 3], out[i + 4] = h[o + 4], h[o + 5], h[o + 6], h[o + 7]
+      i = i + 4
+    end
+  end
+  for o = FIXED + 1, shape.count, shape.stride do
+    for f = shape.stride - #shape.fields, shape.stride - 1 do
+      i = i + 1
+      out[i] = h[o + f]
+    end
+  end
+  return out
+end
+
+local function last(log, time)
+  local h = log.h
+  if h[N] > h[HEAD] and h[NEWEST] <= time then
+    return h[NEWEST]
+  end
+  local at = search(log, h[HEAD], h[N], time)
+  if at > h[HEAD] then
+    local record, first = view(log, at - 1, at)
+    return (decode('<d', record, first))
+  end
+  return h[FLOOR] <= time and h[FLOOR] or NEVER
+end
+
+local function partial(log, now)
+  return log.h[FLOOR] > now - log.shape.longest
+end
+
+local function compact(log)
+  local h, shape, head = log.h, log.shape, log.h[HEAD]
+  local live = slice(log, head, h[N])
+  h[N], h[HEAD], h[FRONT] = h[N] - head, 0, h[FRONT] - head
+  for o = FIXED + 1, shape.count, shape.stride do
+    h[o] = h[o] - head
+  end
+  call('SET', log.key, header(log) .. live)
+  log.stored, log.buffer, log.ahead = true, '', 0
+end
+
+local function trim(log)
+  local h, shape = log.h, log.shape
+  local limit, head, n = h[NEWEST] - shape.keep, h[HEAD], h[N]
+  if h[HEAD_TIME] > limit and n - head <= shape.records then
+    return
+  end
+  local to = head
+  if h[HEAD_TIME] <= limit then
+    local near = min(head + 8, n)
+    to = search(log, head, near, limit)
+    if to == near then
+      to = search(log, near, n, limit)
+    end
+  end
+  to = max(to, n - shape.records)
+  local records, at = view(log, to - 1, to + 1)
+  local time, tie = decode('<dI4', records, at)
+  local head_time = decode('<d', records, at + shape.record)
+  if time > h[FLOOR] or (time == h[FLOOR] and tie > h[FLOOR_TIE]) then
+    h[FLOOR], h[FLOOR_TIE] = time, tie
+  end
+  for o = FIXED + 1, shape.count, shape.stride do
+    if h[o] < to then
+      leave(log, o, -INF, to)
+    end
+  end
+  h[HEAD], h[HEAD_TIME] = to, head_time
+  if h[FRONT] < to then
+    h[FRONT], h[FRONT_TIME] = to, head_time
+  end
+  if to >= COMPACT_AT and to * 2 >= n then
+    compact(log)
+  end
+end
+
+-- labels
+
+local function corrections(log)
+  local made = {}
+  if log.h[TAKEN] > 0 then
+    local bytes = call('GET', base .. 'c' .. log.digest) or ''
+    for pos = 1, #bytes, CORRECTION_SIZE do
+      local key, arrived, tie, fraud, till = decode(CORRECTION, bytes, pos)
+      if arrived > log.h[FLOOR] or (arrived == log.h[FLOOR] and tie > log.h[FLOOR_TIE]) then
+        made[#made + 1] = { key = key, arrived = arrived, tie = tie, fraud = fraud, till = till }
+      end
+    end
+  end
+  return made
+end
+
+local function take_back(log, said, till)
+  local h = log.h
+  local at = search(log, h[HEAD], h[N], said.arrived, said.tie) - 1
+  if at < h[HEAD] then
+    return
+  end
+  local record, first = view(log, at, at + 1)
+  local time, tie = decode('<dI4', record, first)
+  if time ~= said.arrived or tie ~= said.tie then
+    return
+  end
+  local made, known = corrections(log), false
+  for _, each in ipairs(made) do
+    if each.key == said.key then
+      each.till = min(each.till, till)
+      known = true
+    end
+  end
+  if not known then
+    made[#made + 1] = { key = said.key, arrived = said.arrived, tie = said.tie, fraud = said.fraud, till = till }
+  end
+  local bytes = {}
+  for i, each in ipairs(made) do
+    bytes[i] = pack(CORRECTION, each.key, each.arrived, each.tie, each.fraud, each.till)
+  end
+  call('SET', base .. 'c' .. log.digest, table.concat(bytes))
+  h[TAKEN] = #made
+end
+
+local function read_labels(digest, shape, now, raw)
+  local log = find('l', digest, shape)
+  if not log then
+    for _ = 1, 2 * #shape.windows do
+      raw[#raw + 1] = 0
+    end
+    return false
+  end
+  local out, start = read(log, now), #raw
+  for w = 1, #shape.windows do
+    raw[start + 2 * w - 1], raw[start + 2 * w] = out[3 * w - 2], out[3 * w]
+  end
+  for _, each in ipairs(corrections(log)) do
+    if each.till <= now and each.arrived <= now then
+      for w, window in ipairs(shape.windows) do
+        if each.arrived > now - window then
+          raw[start + 2 * w - 1] = raw[start + 2 * w - 1] - 1
+          raw[start + 2 * w] = raw[start + 2 * w] - each.fraud
+        end
+      end
+    end
+  end
+  return partial(log, now)
+end
+
+-- event ids
+
+local shelves = {}
+
+local function shelf_of(epoch, shard)
+  shelves[epoch] = shelves[epoch] or base .. 'i' .. epoch .. ':'
+  return shelves[epoch] .. char(floor(shard / 256), shard % 256)
+end
+
+local function shelf(epoch, id)
+  local first, second = byte(id, 1, 2)
+  return shelf_of(epoch, (first * 256 + second) % plan.shards)
+end
+
+local function recall(id)
+  for i = #epochs, 1, -1 do
+    if clock - (epochs[i] + 1) * plan.epoch > plan.memory then
+      return nil
+    end
+    local key = shelf(epochs[i], id)
+    local bytes = call('HGET', key, id)
+    if bytes then
+      local entry = { key = key }
+      local length
+      entry.stamp, entry.seq, entry.arrived, entry.body, entry.approximate, length = decode(ENTRY, bytes)
+      if clock - entry.stamp > plan.memory then
+        return nil
+      end
+      local owners, raw = ENTRY_SIZE + 16 * plan.owners, ENTRY_SIZE + 16 * plan.owners + length
+      entry.owners, entry.raw = sub(bytes, ENTRY_SIZE + 1, owners), sub(bytes, owners + 1, raw)
+      entry.said = sub(bytes, raw + 1)
+      return entry
+    end
+  end
+  return nil
+end
+
+local function keep(id, entry)
+  local fixed = pack(ENTRY, entry.stamp, entry.seq, entry.arrived, entry.body, entry.approximate, #entry.raw)
+  call('HSET', entry.key, id, fixed .. entry.owners .. entry.raw .. entry.said)
+end
+
+local function labels_of(entry)
+  local made = {}
+  for pos = 1, #entry.said, SAID_SIZE do
+    local key, tie, fraud, arrived, number, reverses = decode(SAID, entry.said, pos)
+    made[#made + 1] = { key = key, tie = tie, fraud = fraud, arrived = arrived, seq = number, reverses = reverses }
+  end
+  return made
+end
+
+local function say(entry, said)
+  local earlier, till
+  for _, each in ipairs(labels_of(entry)) do
+    if each.key == said.reverses then
+      earlier = each
+    end
+    if each.reverses == said.key then
+      till = min(till or INF, each.arrived)
+    end
+  end
+  entry.said = entry.said .. pack(SAID, said.key, said.tie, said.fraud, said.arrived, said.seq, said.reverses)
+  local o = 0
+  for _, entity in ipairs(plan.entities) do
+    if entity.labels then
+      local owner = sub(entry.owners, o + 1, o + 16)
+      o = o + 16
+      if owner ~= NO_DIGEST then
+        local log = touch('l', owner, entity.labels)
+        insert(log, said.arrived, said.tie, 0, said.fraud, '', false)
+        if earlier then
+          take_back(log, earlier, said.arrived)
+        end
+        if till then
+          take_back(log, said, till)
+        end
+        trim(log)
+      end
+    end
+  end
+end
+
+-- items
+
+local answers = {}
+
+local function answer(status, number, approximate, raw)
+  answers[#answers + 1] = char(status) .. encode(number) .. char(approximate) .. raw -- msgpack has small numbers as they are
+end
+
+local NO_RAW = '\144'
+
+local function add_events(digest, shape, event, raw, change)
+  local log = change and touch('t', digest, shape) or find('t', digest, shape) or empty('t', digest, shape)
+  local values = {}
+  for f, field in ipairs(shape.fields) do
+    values[f] = event.values[field + 1]
+  end
+  values = table.concat(values)
+  local before, out = last(log, event.time), nil
+  if change then
+    insert(log, event.time, event.tie, event.hi, event.lo, values, event.time >= log.h[CLOCK])
+    out = read(log, event.time)
+  else
+    out = peek(log, event.time, { hi = event.hi, lo = event.lo, values = values })
+  end
+  local start = #raw
+  for i = 1, #out do
+    raw[start + i] = out[i]
+  end
+  raw[#raw + 1] = before
+  local approximate = partial(log, event.time)
+  if change then
+    trim(log)
+  end
+  return approximate
+end
+
+local function add(event, change)
+  local raw, approximate = {}, false
+  for e, entity in ipairs(plan.entities) do
+    local digest = event.digests[e]
+    if digest == NO_DIGEST then
+      for _, number in ipairs(entity.absent) do
+        raw[#raw + 1] = number
+      end
+    else
+      if entity.events then
+        approximate = add_events(digest, entity.events, event, raw, change) or approximate
+      end
+      if entity.labels then
+        approximate = read_labels(digest, entity.labels, event.arrived, raw) or approximate
+      end
+    end
+  end
+  return #raw > 0 and encode(raw) or NO_RAW, approximate and 1 or 0
+end
+
+local function transaction(id, event)
+  tick(event.arrived)
+  local known = recall(id)
+  if known and known.seq > 0 then
+    if known.body == event.body then
+      return answer(DUPLICATE, known.seq, known.approximate, known.raw)
+    end
+    return answer(CONFLICT, known.seq, 0, NO_RAW)
+  end
+  if event.arrived - event.time > plan.remember then
+    local raw, approximate = add(event, false)
+    return answer(LATE, 0, approximate, raw)
+  end
+  seq = seq + 1
+  local raw, approximate = add(event, true)
+  local owners = {}
+  for e, entity in ipairs(plan.entities) do
+    if entity.labels then
+      owners[#owners + 1] = event.digests[e]
+    end
+  end
+  local entry = { key = shelf(epochs[#epochs], id), stamp = clock, seq = seq, arrived = event.arrived, said = '' }
+  entry.body, entry.approximate, entry.raw, entry.owners = event.body, approximate, raw, table.concat(owners)
+  for _, said in ipairs(known and labels_of(known) or {}) do
+    if said.arrived - event.arrived <= plan.horizon then
+      say(entry, said)
+    end
+  end
+  keep(id, entry)
+  answer(FRESH, seq, approximate, raw)
+end
+
+local function label(id, said)
+  tick(said.arrived)
+  local entry = recall(id)
+  for _, each in ipairs(entry and labels_of(entry) or {}) do
+    if each.key == said.key then
+      return answer(LABEL_DUPLICATE, each.seq, 0, NO_RAW)
+    end
+  end
+  if entry and entry.seq > 0 and said.arrived - entry.arrived > plan.horizon then
+    return answer(LABEL_LATE, 0, 0, NO_RAW)
+  end
+  seq = seq + 1
+  said.seq = seq
+  if entry and entry.seq > 0 then
+    say(entry, said)
+    keep(id, entry)
+    return answer(LABELLED, seq, 0, NO_RAW)
+  end
+  if not entry then
+    entry = { key = shelf(epochs[#epochs], id), stamp = clock, seq = 0, arrived = 0, body = NOTHING, approximate = 0 }
+    entry.owners, entry.raw, entry.said = rep(NO_DIGEST, plan.owners), '', ''
+  end
+  entry.said = entry.said .. pack(SAID, said.key, said.tie, said.fraud, said.arrived, seq, said.reverses)
+  keep(id, entry)
+  answer(LABEL_PENDING, seq, 0, NO_RAW)
+end
+
+local function apply()
+  local digests, values = #plan.entities, plan.values
+  local transaction_format = '<c16c8ddI4dd' .. rep('c16', digests) .. rep('c8', values)
+  local pos = 1
+  while pos <= #items do
+    local kind = byte(items, pos)
+    if kind == 1 then
+      local its = { decode(transaction_format, items, pos + 1) }
+      local event = { body = its[2], time = its[3], arrived = its[4], tie = its[5], hi = its[6], lo = its[7] }
+      event.digests, event.values = {}, {}
+      for i = 1, digests do
+        event.digests[i] = its[7 + i]
+      end
+      for i = 1, values do
+        event.values[i] = its[7 + digests + i]
+      end
+      transaction(its[1], event)
+      pos = its[#its]
+    else
+      local said, id = {}, nil
+      id, said.key, said.tie, said.fraud, said.arrived, said.reverses, pos = decode('<c16c8I4Bdc8', items, pos + 1)
+      label(id, said)
+    end
+  end
+end
+
+-- what is forgotten leaves a little with every call
+
+local function forget()
+  local epoch = epochs[1]
+  if #epochs < 2 or clock - (epoch + 1) * plan.epoch <= plan.dead then
+    return
+  end
+  local keys = {}
+  for shard = cursor, min(cursor + plan.sweep, plan.shards) - 1 do
+    keys[#keys + 1] = shelf_of(epoch, shard)
+  end
+  if #keys > 0 then
+    call('UNLINK', unpack(keys))
+  end
+  cursor = cursor + #keys
+  local names = call('SPOP', base .. 's' .. epoch, plan.sweep)
+  for _, name in ipairs(names) do
+    local touched = call('GETRANGE', base .. name, 8 * TOUCHED - 8, 8 * TOUCHED - 1)
+    if touched ~= '' and clock - decode('<d', touched) > plan.dead then
+      local digest = sub(name, 2)
+      local more = sub(name, 1, 1) == 't' and 'd' or 'c'
+      call('UNLINK', base .. name, base .. more .. digest)
+    end
+  end
+  if cursor >= plan.shards and #names < plan.sweep then
+    cursor = 0
+    table.remove(epochs, 1)
+  end
+end
+
+for _, entity in ipairs(plan.entities) do
+  if entity.events then
+    prepare(entity.events)
+  end
+  if entity.labels then
+    prepare(entity.labels)
+  end
+end
+apply()
+for _, log in ipairs(opened) do
+  if not log.dead then
+    if not log.stored then
+      write_out(log)
+    elseif log.dirty then
+      if log.buffer ~= '' then
+        write_out(log)
+      end
+      call('SETRANGE', log.key, '0', header(log))
+    end
+  end
+end
+forget()
+local stamps = {}
+for i, epoch in ipairs(epochs) do
+  stamps[i] = pack('<d', epoch)
+end
+call('SET', base, pack('<ddd', seq, clock, cursor) .. table.concat(stamps))
+return '\221' .. pack('>I4', 4 * #answers) .. table.concat(answers)

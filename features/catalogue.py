@@ -1,0 +1,92 @@
+"""Feature definitions: what a profile's one-line declarations mean, and the hashes that name them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from hashlib import blake2b
+
+import msgspec
+
+FORMAT = 1
+"""Part of every hash: raised when a kind changes its meaning, so that no model is used on other numbers."""
+
+DAY_US = 86_400_000_000
+
+
+class Kind(StrEnum):
+    """What a feature measures. "Window" is the half-open span (clock - window, clock]."""
+
+    # of the event alone
+    AMOUNT = "amount"  # major units, of the event's own currency
+    WEEKEND = "weekend"  # 1.0 on Saturday and Sunday in the profile's zone
+    NIGHT = "night"  # 1.0 from midnight to 6 in the profile's zone
+    HOUR = "hour"  # 0..23 in the profile's zone
+    NUMBER = "number"  # a mapped number field; NaN where the event has none
+    # of an entity's events: those that had arrived, nothing later than this event's time, this event included
+    COUNT = "count"
+    SUM = "sum"  # of amounts
+    MEAN = "mean"
+    MIN = "min"
+    MAX = "max"
+    DISTINCT = "distinct"  # different values of `field` (an entity or a mapped text)
+    # of an entity's events before this one
+    SINCE_LAST = "since_last"  # seconds; NaN at the first
+    RATIO = "ratio"  # this amount to the mean of the earlier ones in the window; NaN where there are none
+    # of the labels of an entity's events, by their arrival: those in (arrival - window, arrival]
+    LABELS = "labels"  # how many arrived
+    FRAUDS = "frauds"  # how many of them say fraud
+    RISK = "risk"  # frauds / labels; 0.0 where none arrived
+
+
+ZONED = frozenset({Kind.WEEKEND, Kind.NIGHT, Kind.HOUR})
+"""Kinds whose value depends on the profile's zone."""
+
+
+class Feature(msgspec.Struct, frozen=True):
+    """One number in the vector."""
+
+    name: str
+    kind: Kind
+    entity: str = ""  # "" for features of the event alone
+    window_us: int = 0
+    field: str = ""  # NUMBER: the field; DISTINCT: the entity or field that is counted
+    words: str = ""  # the meaning, for people
+
+
+class FeatureSet(msgspec.Struct, frozen=True):
+    """The features of a profile, compiled: what stores and scorers are built for."""
+
+    features: tuple[Feature, ...]
+    entities: tuple[str, ...]  # in the order of Transaction.entities
+    timezone: str = "UTC"  # of weekend, night, hour
+    remember_us: int = 7 * DAY_US  # ids are remembered, and late events applied, for so long
+    records: int = 10_000  # exact windows hold so many records of one entity
+    label_horizon_us: int = 30 * DAY_US  # labels that come longer after their event change no feature
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features' names, in the order of every vector."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def version(self) -> str:
+        """The short hash of the whole set: equal sets have equal versions, in every process."""
+        hashes = [feature_hash(feature, self.timezone) for feature in self.features]
+        return _digest(hashes, self.entities, self.remember_us, self.records, self.label_horizon_us)
+
+
+def feature_hash(feature: Feature, timezone: str = "UTC") -> str:
+    """The short hash of what one feature measures; `timezone` counts only where the value depends on it.
+
+    The words for people are left out: mending a phrase refuses no model.
+
+    >>> weekend = Feature("weekend", Kind.WEEKEND)
+    >>> feature_hash(weekend, "UTC") == feature_hash(weekend, "Europe/Paris")
+    False
+    """
+    zone = timezone if feature.kind in ZONED else ""
+    return _digest(feature.name, feature.kind.value, feature.entity, feature.window_us, feature.field, zone)
+
+
+def _digest(*parts: object) -> str:
+    return blake2b(msgspec.json.encode([FORMAT, *parts]), digest_size=8).hexdigest()

@@ -1,0 +1,257 @@
+"""What a feature means: from the integers of the stores to the vector. The one place where floats are made.
+
+A ``Plan`` is compiled once per feature set. It tells the stores what to keep of which entity, and in which order to
+answer; the answer's integers (``raw``) become the vector here, whichever store counted them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from features.catalogue import DAY_US, Feature, FeatureSet, Kind
+from features.events import Transaction, to_datetime
+from features.money import EXPONENTS
+from features.windows import NEVER, Shape
+
+Raw = Sequence[int]
+Compute = Callable[[Transaction, Raw, int], float]
+"""(event, raw, minor units in a major unit) -> the feature's value."""
+
+HOUR_US = 3_600_000_000
+QUARTER_US = 900_000_000
+SECOND_US = 1_000_000
+SCALES = {currency: 10**digits for currency, digits in EXPONENTS.items()}
+USUAL_SCALE = 100
+MAX_RECORDS = (
+    1_000_000  # the stores' sums of so many amounts stay exact (Redis' Lua adds two limbs in doubles)
+)
+
+OF_EVENTS = frozenset(
+    {Kind.COUNT, Kind.SUM, Kind.MEAN, Kind.MIN, Kind.MAX, Kind.DISTINCT, Kind.SINCE_LAST, Kind.RATIO}
+)
+OF_LABELS = frozenset({Kind.LABELS, Kind.FRAUDS, Kind.RISK})
+EXTREMES = frozenset({Kind.MIN, Kind.MAX})
+
+
+class EntityPlan(msgspec.Struct, frozen=True):
+    """What is kept of one entity, and where its answers stand in raw: first its events', then its labels'."""
+
+    name: str
+    index: int  # among Transaction.entities
+    start: int
+    events: Shape | None  # None: no feature looks at its events
+    labels: Shape | None
+
+    @property
+    def last(self) -> int:
+        """Where raw holds the time of the event before (NEVER: none); it ends the part of the events."""
+        return self.start + (_width(self.events) if self.events else 0)
+
+    @property
+    def width(self) -> int:
+        """How many integers it answers."""
+        events = _width(self.events) + 1 if self.events else 0
+        return events + (2 * len(self.labels.windows) if self.labels else 0)
+
+
+class Plan:
+    """A feature set, compiled."""
+
+    def __init__(self, feature_set: FeatureSet) -> None:
+        """Raises ValueError for a set that names an entity it does not have, or bounds that no store can keep."""
+        _check(feature_set)
+        self.feature_set = feature_set
+        self.memory_us = max(feature_set.remember_us, feature_set.label_horizon_us)
+        self.fields = tuple(dict.fromkeys(f.field for f in feature_set.features if f.kind is Kind.DISTINCT))
+        self.entities = _entities(feature_set, self.fields)
+        self.owners = tuple(i for i, entity in enumerate(self.entities) if entity.labels)
+        self.idle_us = max((s.idle_us for e in self.entities for s in (e.events, e.labels) if s), default=0)
+        self.width = sum(entity.width for entity in self.entities)
+        self._readers = [self._reader(field) for field in self.fields]
+        self._computes = [self._compute(feature) for feature in feature_set.features]
+
+    def values(self, event: Transaction) -> list[str]:
+        """What DISTINCT features count of an event, in the order of `fields`; "" where it has none."""
+        return [read(event) for read in self._readers]
+
+    def vector(self, event: Transaction, raw: Raw) -> tuple[float, ...]:
+        """The features of an event, in the order of the set."""
+        scale = SCALES.get(event.currency, USUAL_SCALE)
+        return tuple([compute(event, raw, scale) for compute in self._computes])
+
+    def _reader(self, field: str) -> Callable[[Transaction], str]:
+        names = self.feature_set.entities
+        if field in names:
+            index = names.index(field)
+            return lambda event: event.entities[index]
+        return lambda event: str(event.fields.get(field, ""))
+
+    def _compute(self, feature: Feature) -> Compute:
+        if not feature.entity:
+            return _of_the_event(feature, self.feature_set.timezone)
+        entity = next(each for each in self.entities if each.name == feature.entity)
+        if feature.kind in OF_LABELS:
+            return _of_labels(feature, entity)
+        return _of_events(feature, entity, self.fields)
+
+
+def _check(feature_set: FeatureSet) -> None:
+    if not 1 <= feature_set.records <= MAX_RECORDS:
+        raise ValueError(f"records must be at least 1 and at most {MAX_RECORDS}, not {feature_set.records}")
+    if feature_set.remember_us <= 0 or feature_set.label_horizon_us <= 0:
+        raise ValueError("remember and label_horizon must be longer than nothing")
+    for feature in feature_set.features:
+        if feature.kind in OF_EVENTS | OF_LABELS and feature.entity not in feature_set.entities:
+            raise ValueError(
+                f"the feature {feature.name} is of {feature.entity!r}, which is no entity of the set"
+            )
+        if feature.entity and feature.kind is not Kind.SINCE_LAST and feature.window_us <= 0:
+            raise ValueError(f"the feature {feature.name} needs a window longer than nothing")
+
+
+def _entities(feature_set: FeatureSet, fields: Sequence[str]) -> tuple[EntityPlan, ...]:
+    made: list[EntityPlan] = []
+    for index, name in enumerate(feature_set.entities):
+        features = [feature for feature in feature_set.features if feature.entity == name]
+        events = [feature for feature in features if feature.kind in OF_EVENTS]
+        labels = [feature for feature in features if feature.kind in OF_LABELS]
+        if features:
+            start = made[-1].start + made[-1].width if made else 0
+            shapes = [_shape(each, feature_set, fields) if each else None for each in (events, labels)]
+            made.append(EntityPlan(name, index, start, *shapes))
+    return tuple(made)
+
+
+def _shape(features: Sequence[Feature], feature_set: FeatureSet, fields: Sequence[str]) -> Shape:
+    windows = tuple(sorted({feature.window_us for feature in features} - {0}))
+    keep_us = max(windows, default=0) + feature_set.remember_us
+    return Shape(
+        windows=windows,
+        keep_us=keep_us,
+        idle_us=max(keep_us, feature_set.label_horizon_us) + DAY_US,  # a day: times may run ahead of arrivals
+        records=feature_set.records,
+        extremes=any(feature.kind in EXTREMES for feature in features),
+        fields=tuple(sorted({fields.index(f.field) for f in features if f.kind is Kind.DISTINCT})),
+    )
+
+
+def _width(shape: Shape) -> int:
+    return len(shape.windows) * (2 + 2 * shape.extremes + len(shape.fields))
+
+
+def _of_labels(feature: Feature, entity: EntityPlan) -> Compute:
+    assert entity.labels
+    labels = entity.last + (entity.events is not None) + 2 * entity.labels.windows.index(feature.window_us)
+    frauds = labels + 1
+    match feature.kind:
+        case Kind.LABELS:
+            return lambda event, raw, scale: float(raw[labels])
+        case Kind.FRAUDS:
+            return lambda event, raw, scale: float(raw[frauds])
+    return lambda event, raw, scale: raw[frauds] / raw[labels] if raw[labels] else 0.0
+
+
+def _of_events(feature: Feature, entity: EntityPlan, fields: Sequence[str]) -> Compute:
+    if feature.kind is Kind.SINCE_LAST:
+        return _since_last(entity.last)
+    assert entity.events
+    shape = entity.events
+    w, windows = shape.windows.index(feature.window_us), len(shape.windows)
+    count = entity.start + 2 * w
+    if feature.kind in EXTREMES:
+        return _extreme(count, count + 2 * windows + (feature.kind is Kind.MAX))
+    if feature.kind is Kind.DISTINCT:
+        first = entity.start + windows * (2 + 2 * shape.extremes) + w * len(shape.fields)
+        distinct = first + shape.fields.index(fields.index(feature.field))
+        return lambda event, raw, scale: float(raw[distinct])
+    return _summed(feature.kind, count)
+
+
+def _summed(kind: Kind, count: int) -> Compute:
+    total = count + 1
+    match kind:
+        case Kind.COUNT:
+            return lambda event, raw, scale: float(raw[count])
+        case Kind.SUM:
+            return lambda event, raw, scale: raw[total] / scale
+        case Kind.MEAN:
+            return lambda event, raw, scale: raw[total] / (raw[count] * scale) if raw[count] else math.nan
+    return _ratio(count, total)
+
+
+def _ratio(count: int, total: int) -> Compute:
+    def ratio(event: Transaction, raw: Raw, scale: int) -> float:
+        before = raw[total] - event.amount  # of the window without this event
+        if raw[count] <= 1 or not before:
+            return math.nan
+        return event.amount * (raw[count] - 1) / before + 0.0  # no -0.0
+
+    return ratio
+
+
+def _extreme(count: int, at: int) -> Compute:
+    return lambda event, raw, scale: raw[at] / scale if raw[count] else math.nan
+
+
+def _since_last(last: int) -> Compute:
+    def since(event: Transaction, raw: Raw, scale: int) -> float:
+        return (event.time_us - raw[last]) / SECOND_US if raw[last] != NEVER else math.nan
+
+    return since
+
+
+def _of_the_event(feature: Feature, timezone: str) -> Compute:
+    match feature.kind:
+        case Kind.AMOUNT:
+            return lambda event, raw, scale: event.amount / scale
+        case Kind.NUMBER:
+            return _number(feature.field)
+    local = _local_us(timezone)
+    match feature.kind:
+        case Kind.WEEKEND:  # 1970 began on a Thursday
+            return lambda event, raw, scale: float((local(event.time_us) // DAY_US + 3) % 7 >= 5)
+        case Kind.NIGHT:
+            return lambda event, raw, scale: float(local(event.time_us) % DAY_US < 6 * HOUR_US)
+        case Kind.HOUR:
+            return lambda event, raw, scale: float(local(event.time_us) % DAY_US // HOUR_US)
+    raise ValueError(f"the feature {feature.name} ({feature.kind}) must name an entity")
+
+
+def _number(field: str) -> Compute:
+    def number(event: Transaction, raw: Raw, scale: int) -> float:
+        value = event.fields.get(field, math.nan)
+        return math.nan if isinstance(value, str) else float(value)
+
+    return number
+
+
+def _local_us(timezone: str) -> Callable[[int], int]:
+    """From UTC to the wall clock of a zone, both as microseconds."""
+    if timezone == "UTC":
+        return lambda us: us
+    zone = ZoneInfo(timezone)
+
+    def offset_us(us: int) -> int:
+        try:
+            offset = to_datetime(us).astimezone(zone).utcoffset()
+        except OverflowError:  # at the ends of the calendar, where no zone's clock means anything
+            return 0
+        assert offset is not None
+        return round(offset.total_seconds()) * SECOND_US
+
+    @lru_cache(maxsize=4096)
+    def offset_of_quarter(quarter: int) -> int | None:
+        """The offset during a quarter of an hour; None where the clock is set in the middle of it."""
+        first, last = offset_us(quarter * QUARTER_US), offset_us((quarter + 1) * QUARTER_US - 1)
+        return first if first == last else None
+
+    def local(us: int) -> int:
+        offset = offset_of_quarter(us // QUARTER_US)
+        return us + (offset if offset is not None else offset_us(us))
+
+    return local

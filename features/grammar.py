@@ -1,0 +1,230 @@
+"""The grammar of a profile's ``declare`` lines: one line each, several windows make several features.
+
+amount | weekend | night | hour | number FIELD
+count | labels | frauds | risk              by ENTITY over WINDOW...
+sum | mean | min | max | ratio  [of] amount by ENTITY over WINDOW...
+distinct FIELD                              by ENTITY over WINDOW...
+since last                                  by ENTITY
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import msgspec
+
+from features.catalogue import Feature, Kind
+
+SECOND_US = 1_000_000
+UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800, "y": 31_536_000}
+UNIT_WORDS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week", "y": "year"}
+LONGEST_YEARS = 100
+
+ALONE = {
+    "amount": (Kind.AMOUNT, "the amount of this event, in major units"),
+    "weekend": (Kind.WEEKEND, "1 if this event falls on a Saturday or Sunday ({zone})"),
+    "night": (Kind.NIGHT, "1 if this event falls between midnight and 6 in the morning ({zone})"),
+    "hour": (Kind.HOUR, "the hour of the day of this event, 0 to 23 ({zone})"),
+}
+OF_AMOUNTS = {
+    "sum": (Kind.SUM, "sum of the amounts of this {entity}'s events in the last {window}, this one included"),
+    "mean": (Kind.MEAN, "mean amount of this {entity}'s events in the last {window}, this one included"),
+    "min": (Kind.MIN, "lowest amount of this {entity}'s events in the last {window}, this one included"),
+    "max": (Kind.MAX, "highest amount of this {entity}'s events in the last {window}, this one included"),
+    "ratio": (
+        Kind.RATIO,
+        "this amount against the mean of this {entity}'s earlier events in the last {window}",
+    ),
+}
+OF_EVENTS = {
+    "count": (Kind.COUNT, "number of this {entity}'s events in the last {window}, this one included"),
+    "labels": (Kind.LABELS, "number of labels of this {entity}'s events that arrived in the last {window}"),
+    "frauds": (
+        Kind.FRAUDS,
+        "number of frauds among the labels of this {entity}'s events that arrived in the last {window}",
+    ),
+    "risk": (
+        Kind.RISK,
+        "share of frauds among the labels of this {entity}'s events that arrived in the last {window}",
+    ),
+}
+DISTINCT_WORDS = "number of different values of {field} in this {entity}'s events in the last {window}"
+SINCE_WORDS = "seconds since this {entity}'s last event"
+VERBS = (*ALONE, "number", *OF_AMOUNTS, *OF_EVENTS, "distinct", "since")
+
+
+class DeclarationError(ValueError):
+    """A declaration that means nothing: what is wrong and the mend. `line` is the declaration as written."""
+
+    def __init__(self, line: str, problem: str) -> None:
+        """`problem` reads as a sentence after the line."""
+        super().__init__(f"{line!r}: {problem}")
+        self.line = line
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """The names that declarations may use."""
+
+    entities: tuple[str, ...]
+    texts: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    timezone: str = "UTC"
+
+
+def parse_all(lines: Sequence[str], scope: Scope) -> tuple[Feature, ...]:
+    """The features that all lines declare, in order; raises DeclarationError, also for a name used twice."""
+    features: dict[str, Feature] = {}
+    for line in lines:
+        for feature in parse(line, scope):
+            if feature.name in features:
+                raise DeclarationError(
+                    line, f"the feature {feature.name} is declared twice: take one of them out"
+                )
+            features[feature.name] = feature
+    return tuple(features.values())
+
+
+def parse(line: str, scope: Scope) -> list[Feature]:
+    """The features that one line declares; raises DeclarationError.
+
+    >>> [feature.name for feature in parse("risk by terminal over 1d 7d", Scope(("terminal",)))]
+    ['terminal_risk_1d', 'terminal_risk_7d']
+    """
+    return _Line(line, scope).features()
+
+
+class _Line:
+    """One declaration on its way to features."""
+
+    def __init__(self, line: str, scope: Scope) -> None:
+        self._line = line
+        self._scope = scope
+        self._words = line.split()
+
+    def features(self) -> list[Feature]:
+        verb, rest = (self._words or [""])[0], self._words[1:]
+        if verb in ALONE:
+            return self._alone(verb, rest)
+        if verb == "number":
+            return self._number(rest)
+        if verb in OF_AMOUNTS:
+            return self._windowed(*OF_AMOUNTS[verb], f"{verb}_amount", self._amount(verb, rest))
+        if verb in OF_EVENTS:
+            return self._windowed(*OF_EVENTS[verb], verb, rest)
+        if verb == "distinct":
+            return self._distinct(rest)
+        if verb == "since":
+            return self._since(rest)
+        raise self._error(f"{verb!r} is not a feature{meant(verb, VERBS)}; known are {', '.join(VERBS)}")
+
+    def _alone(self, verb: str, rest: list[str]) -> list[Feature]:
+        if rest:
+            raise self._error(f"{verb!r} stands alone; take out {' '.join(rest)!r}")
+        kind, words = ALONE[verb]
+        return [Feature(verb, kind, words=words.format(zone=self._scope.timezone))]
+
+    def _number(self, rest: list[str]) -> list[Feature]:
+        if len(rest) != 1:
+            raise self._error('write "number FIELD", with a field of [source] numbers')
+        field = self._one_of(rest[0], self._scope.numbers, "a field of [source] numbers")
+        return [Feature(field, Kind.NUMBER, field=field, words=f"the field {field} of this event")]
+
+    def _amount(self, verb: str, rest: list[str]) -> list[str]:
+        without_of = rest[1:] if rest[:1] == ["of"] else rest
+        if without_of[:1] != ["amount"]:
+            raise self._error(f'write "{verb} amount by ENTITY over WINDOW": it is measured of amounts')
+        return without_of[1:]
+
+    def _distinct(self, rest: list[str]) -> list[Feature]:
+        if not rest or rest[0] == "by":
+            raise self._error('write "distinct FIELD by ENTITY over WINDOW"')
+        known = (*self._scope.entities, *self._scope.texts)
+        field = self._one_of(rest[0], known, "an entity or a field of [source] texts")
+        words = DISTINCT_WORDS.replace("{field}", field)
+        return self._windowed(Kind.DISTINCT, words, f"distinct_{field}", rest[1:], field)
+
+    def _since(self, rest: list[str]) -> list[Feature]:
+        if rest[:2] != ["last", "by"] or len(rest) != 3:
+            raise self._error('write "since last by ENTITY"')
+        entity = self._entity(rest[2])
+        return [
+            Feature(f"{entity}_since_last", Kind.SINCE_LAST, entity, words=SINCE_WORDS.format(entity=entity))
+        ]
+
+    def _windowed(self, kind: Kind, words: str, stem: str, rest: list[str], field: str = "") -> list[Feature]:
+        if len(rest) < 4 or rest[0] != "by" or rest[2] != "over":
+            raise self._error('it goes on with "by ENTITY over WINDOW", such as "by customer over 1d 7d"')
+        entity = self._entity(rest[1])
+        return [
+            Feature(
+                name=f"{entity}_{stem}_{window}",
+                kind=kind,
+                entity=entity,
+                window_us=self._duration(window),
+                field=field,
+                words=words.format(entity=entity, window=duration_words(window)),
+            )
+            for window in rest[3:]
+        ]
+
+    def _entity(self, name: str) -> str:
+        return self._one_of(name, self._scope.entities, "an entity")
+
+    def _one_of(self, name: str, known: Sequence[str], what: str) -> str:
+        if name not in known:
+            listed = f"known are {', '.join(known)}" if known else "there are none"
+            raise self._error(f"{name!r} is not {what}{meant(name, known)}; {listed}")
+        return name
+
+    def _duration(self, text: str) -> int:
+        try:
+            return duration_us(text)
+        except ValueError as error:
+            raise self._error(str(error)) from error
+
+    def _error(self, problem: str) -> DeclarationError:
+        return DeclarationError(self._line, problem)
+
+
+def duration_us(text: str) -> int:
+    """A duration such as "7d" in microseconds; a year is 365 days. Raises ValueError with the mend.
+
+    >>> duration_us("30m")
+    1800000000
+    """
+    number, unit = _split_duration(text)
+    us = number * UNITS[unit] * SECOND_US
+    if us > LONGEST_YEARS * UNITS["y"] * SECOND_US:
+        raise ValueError(f"{text!r} is longer than {LONGEST_YEARS} years")
+    return us
+
+
+def duration_words(text: str) -> str:
+    """A duration for people.
+
+    >>> duration_words("7d"), duration_words("1h")
+    ('7 days', 'hour')
+    """
+    number, unit = _split_duration(text)
+    return UNIT_WORDS[unit] if number == 1 else f"{number} {UNIT_WORDS[unit]}s"
+
+
+def _split_duration(text: str) -> tuple[int, str]:
+    found = re.fullmatch(r"([1-9][0-9]{0,11})([smhdwy])", text)
+    if found is None:
+        raise ValueError(
+            f'{text!r} is not a duration: write a whole number and one of s m h d w y, such as "7d"'
+        )
+    return int(found[1]), found[2]
+
+
+def meant(word: str, known: Sequence[str]) -> str:
+    """The hint that follows an unknown word, "" where nothing known is close to it.
+
+    >>> meant("custmer", ["customer", "terminal"])
+    ' (did you mean customer?)'
+    """
+    close = get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -1,0 +1,298 @@
+"""The feature store in Redis or Valkey: one round trip, one script call for up to 32 events.
+
+``apply.lua`` orders, counts and adds integers; what they mean is made in compute.py, as for the store in memory. All
+keys lie in one slot and begin with a prefix that names this format and the feature set: another set has other state.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from importlib.resources import files
+from typing import TypeVar
+
+import msgspec
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
+from redis.retry import Retry
+
+from features.catalogue import FeatureSet
+from features.compute import Plan
+from features.events import Event, Label, Transaction
+from features.ids import label_key, tie_of
+from features.store import Applied, Status, StoreUnavailable
+from features.windows import NEVER, Shape
+
+FORMAT = 1
+"""Of the keys and their bytes: another format has other keys."""
+
+CALL = 32
+"""Items of one script call, which holds up everybody else: about 2 ms."""
+
+PATIENCE_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+"""Waits between attempts: a server that restarts is back within them."""
+
+ANSWER_WITHIN_S = 10.0  # a call takes milliseconds; the append-only file's disk may stall for seconds
+GENERATIONS = 2  # ids are looked up in so many epochs and one more
+SHARDS = 4096  # keys that share the ids of an epoch: few ids in each, which Redis keeps compact
+SWEPT = 64  # forgotten keys that leave with a call, at most
+
+STATUSES = (
+    Status.FRESH,
+    Status.DUPLICATE,
+    Status.CONFLICT,
+    Status.LATE,
+    Status.LABELLED,
+    Status.LABEL_DUPLICATE,
+    Status.LABEL_PENDING,
+    Status.LABEL_LATE,
+)
+"""By their number in the script."""
+
+VECTORS = frozenset({Status.FRESH, Status.DUPLICATE, Status.LATE})
+NO_DIGEST, NO_VALUE = bytes(16), bytes(8)
+LIMB = 32
+LOW = (1 << LIMB) - 1
+SCRIPT = files("features").joinpath("apply.lua").read_text()
+
+PASSING = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError)
+"""What may be gone a moment later: lost connections, restarts, failovers."""
+
+Answer = tuple[int, int, int, list[int]]
+T = TypeVar("T")
+
+
+class RedisFeatureStore:
+    """Features that live in Redis, shared by all processes that name the same prefix and key."""
+
+    def __init__(self, url: str, feature_set: FeatureSet, *, prefix: str, hash_key: bytes) -> None:
+        """`hash_key` (at most 64 bytes) keys the digests that stand for entities and event ids.
+
+        Raises StoreUnavailable where there is no server, or one that may evict what it holds; ValueError for a
+        set that cannot be kept.
+        """
+        self._plan = Plan(feature_set)
+        self._base = f"{{{prefix}:{FORMAT}:{feature_set.version}}}".encode()
+        self._packer = _Packer(self._plan, hash_key)
+        self._told = msgspec.msgpack.encode(_told(self._plan))
+        self._slots = _slots(self._plan)
+        self._decode = msgspec.msgpack.Decoder(list[int | list[int]]).decode
+        self._url = url
+        self._redis = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=ANSWER_WITHIN_S)
+        self._sha = self._patiently(self._load)
+        self._patiently(self._refuse_eviction)
+
+    def apply(self, batch: Sequence[Event]) -> list[Applied]:
+        """Apply events and labels in this order, and answer each.
+
+        A connection that fails is tried again a few times, which is safe: what was applied answers as before.
+        """
+        calls = [b"".join(map(self._packer, batch[i : i + CALL])) for i in range(0, len(batch), CALL)]
+        if not calls:
+            return []
+        replies = self._patiently(lambda: self._send(calls))
+        answers: list[Answer] = []
+        for reply in replies:
+            flat = self._decode(reply)
+            answers += zip(*(flat[i::4] for i in range(4)), strict=True)
+        return [self._applied(*pair) for pair in zip(batch, answers, strict=True)]
+
+    def close(self) -> None:
+        """Close the connections; the state stays in Redis."""
+        self._redis.close()
+
+    def _applied(self, event: Event, answer: Answer) -> Applied:
+        status = STATUSES[answer[0]]
+        if status not in VECTORS or not isinstance(event, Transaction):
+            return Applied(status, answer[1], ())
+        told = answer[3]
+        raw = [told[at] if single else (told[at] << LIMB) + told[at + 1] for at, single in self._slots]
+        return Applied(status, answer[1], self._plan.vector(event, raw), bool(answer[2]))
+
+    def _send(self, calls: Sequence[bytes]) -> list[bytes]:
+        replies = self._pipelined(calls)
+        if any(isinstance(reply, NoScriptError) for reply in replies):  # the server was restarted
+            self._load()
+            replies = self._pipelined(calls)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies  # type: ignore[return-value]
+
+    def _pipelined(self, calls: Sequence[bytes]) -> list[bytes | Exception]:
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for items in calls:
+                pipeline.evalsha(self._sha, 1, self._base, self._told, items)
+            return pipeline.execute(raise_on_error=False)
+
+    def _load(self) -> str:
+        return str(self._redis.script_load(SCRIPT))
+
+    def _refuse_eviction(self) -> None:
+        policy = str(self._redis.info("memory").get("maxmemory_policy", ""))
+        if policy.startswith("allkeys"):  # the volatile ones evict keys with an expiry: none of ours has one
+            raise StoreUnavailable(
+                f"the Redis at {_shown(self._url)} drops keys when it is full (maxmemory-policy {policy}), and with "
+                "them what is known of an entity: set maxmemory-policy to noeviction"
+            )
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        for wait in (*PATIENCE_S, None):
+            try:
+                return ask()
+            except PASSING as error:
+                if wait is None:
+                    raise StoreUnavailable(
+                        f"no answer from the Redis at {_shown(self._url)}: {error}"
+                    ) from error
+                time.sleep(wait)
+            except OutOfMemoryError as error:
+                raise StoreUnavailable(
+                    f"the Redis at {_shown(self._url)} is full: give it more memory (maxmemory)"
+                ) from error
+            except ResponseError:
+                raise
+            except RedisError as error:
+                raise StoreUnavailable(f"the Redis at {_shown(self._url)} does not work: {error}") from error
+        raise AssertionError("unreachable")
+
+
+class _Packer:
+    """An event or a label as the script reads it."""
+
+    def __init__(self, plan: Plan, hash_key: bytes) -> None:
+        digests, values = len(plan.entities), len(plan.fields)
+        self._transaction = struct.Struct("<B16s8sddIdd" + "16s" * digests + "8s" * values).pack
+        self._label = struct.Struct("<B16s8sIBd8s").pack
+        self._plan = plan
+        self._hash_key = hash_key
+        self._indexes = [(entity.index, entity.name) for entity in plan.entities]
+        # A card comes again within the hour, but no event id does.
+        self._digest = lru_cache(maxsize=1 << 16)(self._digest_of)
+
+    def __call__(self, event: Event) -> bytes:
+        if isinstance(event, Label):
+            return self._packed_label(event)
+        digests = [
+            self._digest(name, event.entities[index]) if event.entities[index] else NO_DIGEST
+            for index, name in self._indexes
+        ]
+        return self._transaction(
+            1,
+            self._id(event.event_id),
+            event.body,
+            event.time_us,
+            event.arrived_us,
+            tie_of(event.event_id),
+            event.amount >> LIMB,
+            event.amount & LOW,
+            *digests,
+            *self._values(event),
+        )
+
+    def _packed_label(self, label: Label) -> bytes:
+        reverses = label_key(label.event_id, label.reverses) if label.reverses is not None else NO_VALUE
+        return self._label(
+            2,
+            self._id(label.event_id),
+            label_key(label.event_id, label.label_id),
+            tie_of(label.label_id),
+            label.fraud,
+            label.arrived_us,
+            reverses,
+        )
+
+    def _id(self, event_id: str) -> bytes:
+        return blake2b(event_id.encode(), digest_size=16, key=self._hash_key).digest()
+
+    def _values(self, event: Transaction) -> list[bytes]:
+        if not self._plan.fields:
+            return []
+        named = zip(self._plan.fields, self._plan.values(event), strict=True)
+        return [self._digest(name, value)[:8] if value else NO_VALUE for name, value in named]
+
+    def _digest_of(self, name: str, value: str) -> bytes:
+        return blake2b(f"{name}\0{value}".encode(), digest_size=16, key=self._hash_key).digest()
+
+
+def _told(plan: Plan) -> dict[str, object]:
+    """The plan as the script needs it."""
+    return {
+        "remember": plan.feature_set.remember_us,
+        "horizon": plan.feature_set.label_horizon_us,
+        "memory": plan.memory_us,
+        "epoch": -(-plan.memory_us // GENERATIONS),
+        "dead": max(plan.memory_us, plan.idle_us),
+        "shards": SHARDS,
+        "sweep": SWEPT,
+        "owners": len(plan.owners),
+        "values": len(plan.fields),
+        "entities": [
+            {
+                "events": _told_shape(entity.events),
+                "labels": _told_shape(entity.labels),
+                "absent": _absent(entity.events, entity.labels),
+            }
+            for entity in plan.entities
+        ],
+    }
+
+
+def _told_shape(shape: Shape | None) -> dict[str, object] | bool:
+    if shape is None:
+        return False
+    return {
+        "windows": shape.windows,
+        "keep": shape.keep_us,
+        "idle": shape.idle_us,
+        "records": shape.records,
+        "extremes": shape.extremes,
+        "fields": shape.fields,
+    }
+
+
+def _pairs(events: Shape | None, labels: Shape | None) -> list[bool]:
+    """Of each integer that an entity answers, in order: whether the script sends it as one number, not two limbs."""
+    singles: list[bool] = []
+    if events is not None:
+        windows = len(events.windows)
+        singles += [True, False] * windows + [False, False] * windows * events.extremes
+        singles += [True] * windows * len(events.fields) + [True]
+    return singles + [True, True] * (len(labels.windows) if labels else 0)
+
+
+def _absent(events: Shape | None, labels: Shape | None) -> list[int]:
+    zeros = [0] * sum(1 if single else 2 for single in _pairs(events, None))
+    if events is not None:
+        zeros[-1] = NEVER
+    return zeros + [0] * (2 * len(labels.windows) if labels else 0)
+
+
+def _slots(plan: Plan) -> list[tuple[int, bool]]:
+    """Where each integer of raw begins in the script's answer, and whether it is one number."""
+    slots: list[tuple[int, bool]] = []
+    at = 0
+    for entity in plan.entities:
+        for single in _pairs(entity.events, entity.labels):
+            slots.append((at, single))
+            at += 1 if single else 2
+    return slots
+
+
+def _shown(url: str) -> str:
+    """A URL without its user and password."""
+    scheme, separator, rest = url.partition("://")
+    return scheme + separator + rest.rpartition("@")[2]

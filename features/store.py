@@ -1,0 +1,290 @@
+"""The feature store's contract, and the store in memory that is its reference.
+
+A store applies a batch of events and labels in order and answers each with its features. ``redis_store`` gives the
+same bits: ``tests/contract/test_feature_store.py`` holds both to it.
+
+The store's clock is the latest arrival that it was given. By it ids and idle entities are forgotten; windows look at
+the event's own times only.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from features.catalogue import FeatureSet
+from features.compute import EntityPlan, Plan
+from features.events import Event, Label, Transaction
+from features.ids import IdMemory, Remembered, Said, label_key, tie_of
+from features.windows import NEVER, LabelLog, Log, Shape
+
+
+class Status(StrEnum):
+    """What applying one event did."""
+
+    FRESH = "fresh"  # a transaction applied for the first time
+    DUPLICATE = (
+        "duplicate"  # this id was applied before with this body: nothing changed, the first features again
+    )
+    CONFLICT = "conflict"  # this id was applied before with another body: nothing changed, no features
+    LATE = "late"  # older than the profile's `remember`: features as of now, nothing changed
+    LABELLED = "labelled"  # a label took effect
+    LABEL_DUPLICATE = "label_duplicate"  # this label id was applied to this event before
+    LABEL_PENDING = "label_pending"  # its event is not known (yet): it takes effect when the event arrives
+    LABEL_LATE = (
+        "label_late"  # it came longer after its event than the profile's `label_horizon`: nothing changed
+    )
+
+
+class Applied(msgspec.Struct, frozen=True, gc=False):
+    """A store's answer for one event of a batch."""
+
+    status: Status
+    seq: int  # the order in which the store applied it (of a known id: its first); 0 where nothing was ever applied
+    vector: tuple[
+        float, ...
+    ]  # the features, in the order of FeatureSet.names; empty for labels and conflicts
+    approximate: bool = False  # a window was longer than the profile's bound of records per entity
+
+
+class StoreUnavailable(RuntimeError):
+    """The store cannot be reached, or cannot be relied on; the message says what to do."""
+
+
+class FeatureStore(Protocol):
+    """Online features of entities, updated and read by the batch."""
+
+    def apply(self, batch: Sequence[Event]) -> list[Applied]:
+        """Apply events and labels in this order, atomically per event, and answer each; one round trip at most.
+
+        Applying a batch again, whole or in part, changes nothing. Raises StoreUnavailable; how much of the batch
+        was applied is then unknown, and applying it again is the mend.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back connections; the state stays where it is."""
+        ...
+
+
+AnyLog = TypeVar("AnyLog", bound=Log)
+
+
+class Shelf(Generic[AnyLog]):
+    """The logs of all values of one entity, least recently added to (by epochs) first."""
+
+    def __init__(self, shape: Shape, kind: type[AnyLog]) -> None:
+        """Without any log."""
+        self.shape = shape
+        self._epoch_us = shape.idle_us // 4
+        self._kind = kind
+        self._logs: OrderedDict[str, AnyLog] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._logs)
+
+    def find(self, value: str, clock: int) -> AnyLog | None:
+        """The log of a value; None if there is none, or it has been idle for too long."""
+        log = self._logs.get(value)
+        return log if log is not None and clock - log.touched <= self.shape.idle_us else None
+
+    def touch(self, value: str, clock: int) -> AnyLog:
+        """The log of a value to add to, a new one if need be."""
+        log = self.find(value, clock)
+        if log is None:
+            self._logs[value] = log = self._kind(self.shape)
+        log.touched = clock
+        epoch = clock // self._epoch_us
+        if log.epoch != epoch:
+            log.epoch = epoch
+            self._logs.move_to_end(value)
+            self._drop_idle(clock)
+        return log
+
+    def _drop_idle(self, clock: int) -> None:
+        """Drop at most two: more than a touch can add, and no pause."""
+        for _ in range(2):
+            oldest, log = next(iter(self._logs.items()))
+            if clock - log.touched <= self.shape.idle_us:
+                return
+            del self._logs[oldest]
+
+
+class InMemoryFeatureStore:
+    """The reference: exact features in this process's memory, as large as the windows, not as the stream."""
+
+    def __init__(self, feature_set: FeatureSet, hash_key: bytes = b"") -> None:
+        """Raises ValueError for a set that cannot be kept. `hash_key` keys nothing here: no digest leaves memory."""
+        self._plan = Plan(feature_set)
+        self._remember_us = feature_set.remember_us
+        self._horizon_us = feature_set.label_horizon_us
+        self._ids = IdMemory(self._plan.memory_us)
+        self._parts = [_Part(entity) for entity in self._plan.entities]
+        self._owning = [part for part in self._parts if part.labels is not None]
+        self._seq = 0
+        self._clock = NEVER
+
+    def apply(self, batch: Sequence[Event]) -> list[Applied]:
+        """Apply events and labels in this order, and answer each."""
+        return [
+            self._transaction(event) if isinstance(event, Transaction) else self._label(event)
+            for event in batch
+        ]
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _transaction(self, event: Transaction) -> Applied:
+        self._clock = clock = max(self._clock, event.arrived_us)
+        known = self._ids.find(event.event_id, clock)
+        if known is not None and known.seq:
+            return self._again(event, known)
+        if event.arrived_us - event.time_us > self._remember_us:
+            return self._late(event)
+        self._seq += 1
+        raw, approximate = self._fresh(event)
+        entry = Remembered(
+            clock,
+            self._seq,
+            event.arrived_us,
+            event.body,
+            approximate,
+            list[int | str](raw),
+            [event.entities[part.index] for part in self._owning],
+        )
+        for said in known.said if known is not None else ():
+            if said.arrived_us - event.arrived_us <= self._horizon_us:
+                self._say(entry, said)
+        self._ids.keep(event.event_id, entry)
+        return Applied(Status.FRESH, self._seq, self._plan.vector(event, raw), approximate)
+
+    def _again(self, event: Transaction, known: Remembered) -> Applied:
+        if known.body != event.body:
+            return Applied(Status.CONFLICT, known.seq, ())
+        vector = self._plan.vector(event, [int(each) for each in known.raw])
+        return Applied(Status.DUPLICATE, known.seq, vector, known.approximate)
+
+    def _fresh(self, event: Transaction) -> tuple[list[int], bool]:
+        raw: list[int] = []
+        approximate = False
+        tie = tie_of(event.event_id)
+        values = self._values(event)
+        for part in self._parts:
+            approximate |= part.add(event, tie, values, self._clock, raw)
+        return raw, approximate
+
+    def _late(self, event: Transaction) -> Applied:
+        raw: list[int] = []
+        approximate = False
+        values = self._values(event)
+        for part in self._parts:
+            approximate |= part.peek(event, values, self._clock, raw)
+        return Applied(Status.LATE, 0, self._plan.vector(event, raw), approximate)
+
+    def _values(self, event: Transaction) -> list[int]:
+        if not self._plan.fields:
+            return []
+        # Python's hash has 64 bits and lives as long as this store; 0 stands for no value.
+        return [hash(value) if value else 0 for value in self._plan.values(event)]
+
+    def _label(self, label: Label) -> Applied:
+        self._clock = clock = max(self._clock, label.arrived_us)
+        entry = self._ids.find(label.event_id, clock)
+        key = label_key(label.event_id, label.label_id)
+        known = entry.said_by(key) if entry is not None else None
+        if known is not None:
+            return Applied(Status.LABEL_DUPLICATE, known.seq, ())
+        if entry is not None and entry.seq and label.arrived_us - entry.arrived_us > self._horizon_us:
+            return Applied(Status.LABEL_LATE, 0, ())
+        self._seq += 1
+        reverses = label_key(label.event_id, label.reverses) if label.reverses is not None else b""
+        said = Said(key, tie_of(label.label_id), label.fraud, label.arrived_us, self._seq, reverses)
+        if entry is None:
+            self._ids.keep(label.event_id, Remembered(clock, said=[said]))
+            return Applied(Status.LABEL_PENDING, self._seq, ())
+        if not entry.seq:
+            entry.said.append(said)
+            self._ids.change(label.event_id, entry)
+            return Applied(Status.LABEL_PENDING, self._seq, ())
+        self._say(entry, said)
+        self._ids.change(label.event_id, entry)
+        return Applied(Status.LABELLED, self._seq, ())
+
+    def _say(self, entry: Remembered, said: Said) -> None:
+        """Add a label to the logs of its event's entities, and to what the event remembers."""
+        earlier = entry.said_by(said.reverses) if said.reverses else None
+        corrections = [each.arrived_us for each in entry.said if each.reverses == said.key]
+        entry.said.append(said)
+        for part, owner in zip(self._owning, entry.owners, strict=True):
+            if owner:
+                part.say(owner, said, self._clock, earlier, min(corrections, default=None))
+
+
+class _Part:
+    """One entity of the plan: its logs, and how an event is applied to them."""
+
+    def __init__(self, entity: EntityPlan) -> None:
+        self.index = entity.index
+        self.events = Shelf(entity.events, Log) if entity.events else None
+        self.labels = Shelf(entity.labels, LabelLog) if entity.labels else None
+        self._absent = [0] * entity.width
+        if entity.events:
+            self._absent[entity.last - entity.start] = NEVER
+
+    def add(self, event: Transaction, tie: int, values: Sequence[int], clock: int, raw: list[int]) -> bool:
+        """Add an event to the logs of its value and answer into `raw`; whether the answer is approximate."""
+        value = event.entities[self.index]
+        if not value:
+            raw += self._absent
+            return False
+        approximate = False
+        if self.events is not None:
+            shape, time = self.events.shape, event.time_us
+            log = self.events.touch(value, clock)
+            last = log.last(time)
+            log.insert(shape, time, tie, event.amount, values)
+            log.read(shape, time, raw)
+            raw.append(last)
+            approximate = log.partial(shape, time)
+            log.trim(shape)
+        return self._labels(value, event.arrived_us, clock, raw) or approximate
+
+    def peek(self, event: Transaction, values: Sequence[int], clock: int, raw: list[int]) -> bool:
+        """`add`, changing nothing."""
+        value = event.entities[self.index]
+        if not value:
+            raw += self._absent
+            return False
+        approximate = False
+        if self.events is not None:
+            shape, time = self.events.shape, event.time_us
+            log = self.events.find(value, clock) or Log(shape)
+            log.peek(shape, time, raw, (event.amount, values))
+            raw.append(log.last(time))
+            approximate = log.partial(shape, time)
+        return self._labels(value, event.arrived_us, clock, raw) or approximate
+
+    def say(self, value: str, said: Said, clock: int, earlier: Said | None, until: int | None) -> None:
+        """Add a label; it takes back an `earlier` one, and is taken back itself from `until` on."""
+        assert self.labels is not None
+        shape, log = self.labels.shape, self.labels.touch(value, clock)
+        log.insert(shape, said.arrived_us, said.tie, said.fraud)
+        if earlier is not None:
+            log.take_back(earlier.key, earlier.arrived_us, earlier.tie, earlier.fraud, said.arrived_us)
+        if until is not None:
+            log.take_back(said.key, said.arrived_us, said.tie, said.fraud, until)
+        log.trim(shape)
+
+    def _labels(self, value: str, now: int, clock: int, raw: list[int]) -> bool:
+        if self.labels is None:
+            return False
+        shape, log = self.labels.shape, self.labels.find(value, clock)
+        if log is None:
+            raw += (0, 0) * len(shape.windows)
+            return False
+        log.read_labels(shape, now, raw)
+        return log.partial(shape, now)

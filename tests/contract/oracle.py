@@ -1,0 +1,261 @@
+"""What the stores must answer, computed the slow way: every reading looks at every record that is kept.
+
+It shares no code with the stores. What is kept is said here in full: at most `records` of an entity, none older than
+the longest window and `remember` behind the newest, nothing of an entity that was idle for too long, and ids as long
+as the longer of `remember` and `label_horizon`, all by the latest arrival so far.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from zlib import crc32
+from zoneinfo import ZoneInfo
+
+from features.catalogue import DAY_US, Feature, FeatureSet, Kind
+from features.events import Event, Label, Transaction
+from features.store import Applied, Status
+
+NAN = math.nan
+DIGITS = {"EUR": 2, "JPY": 0, "KWD": 3}
+OF_LABELS = {Kind.LABELS, Kind.FRAUDS, Kind.RISK}
+
+
+@dataclass
+class Record:
+    """A transaction at its time, or a label at its arrival."""
+
+    time: int
+    tie: int
+    what: Transaction | Label
+    until: float = math.inf  # a label counts no more from here on
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.time, self.tie
+
+
+@dataclass
+class Entity:
+    """What is kept of one value of an entity."""
+
+    records: list[Record] = field(default_factory=list)
+    gone: list[tuple[int, int]] = field(default_factory=list)
+    touched: int = 0
+
+
+@dataclass
+class Known:
+    """An event id."""
+
+    stamp: int
+    event: Transaction | None = None
+    applied: Applied | None = None
+    labels: dict[str, tuple[Label, int]] = field(default_factory=dict)
+
+
+class Oracle:
+    """A feature store that keeps lists."""
+
+    def __init__(self, features: FeatureSet) -> None:
+        self.features = features
+        self.seq = 0
+        self.clock = 0
+        self.known: dict[str, Known] = {}
+        self.entities: dict[tuple[bool, int, str], Entity] = {}
+
+    def apply(self, batch: list[Event]) -> list[Applied]:
+        return [self._one(each) for each in batch]
+
+    def _one(self, each: Event) -> Applied:
+        self.clock = max(self.clock, each.arrived_us)
+        memory = max(self.features.remember_us, self.features.label_horizon_us)
+        known = self.known.get(each.event_id)
+        if known is not None and self.clock - known.stamp > memory:
+            del self.known[each.event_id]
+            known = None
+        return self._label(each, known) if isinstance(each, Label) else self._event(each, known)
+
+    # events
+
+    def _event(self, event: Transaction, known: Known | None) -> Applied:
+        if known is not None and known.applied is not None:
+            first = known.applied
+            if known.event.body != event.body:
+                return Applied(Status.CONFLICT, first.seq, ())
+            return Applied(Status.DUPLICATE, first.seq, first.vector, first.approximate)
+        late = event.arrived_us - event.time_us > self.features.remember_us
+        vector = tuple(self._value(feature, event) for feature in self.features.features)
+        approximate = any(self._approximate(feature, event) for feature in self.features.features)
+        if late:
+            return Applied(Status.LATE, 0, vector, approximate)
+        self.seq += 1
+        applied = Applied(Status.FRESH, self.seq, vector, approximate)
+        for at in self._with(labels=False):
+            self._add(
+                False, at, event.entities[at], Record(event.time_us, crc32(event.event_id.encode()), event)
+            )
+        entry = self.known[event.event_id] = Known(self.clock, event, applied)
+        for label, seq in (known.labels if known else {}).values():
+            if label.arrived_us - event.arrived_us <= self.features.label_horizon_us:
+                self._say(entry, label, seq)
+        return applied
+
+    def _add(self, labels: bool, at: int, value: str, record: Record) -> None:
+        if not value:
+            return
+        entity = self._entity(labels, at, value) or Entity()
+        self.entities[labels, at, value] = entity
+        entity.touched = self.clock
+        entity.records.append(record)
+        entity.records.sort(key=lambda each: each.place)
+        newest = entity.records[-1].time
+        edge = newest - self._longest(labels, at) - self.features.remember_us
+        kept = [each for each in entity.records if each.time > edge][-self.features.records :]
+        entity.gone += [each.place for each in entity.records[: -len(kept)]]
+        entity.records = kept
+
+    def _entity(self, labels: bool, at: int, value: str) -> Entity | None:
+        entity = self.entities.get((labels, at, value))
+        behind = self._longest(labels, at) + self.features.remember_us
+        idle = max(behind, self.features.label_horizon_us) + DAY_US
+        return entity if entity is not None and self.clock - entity.touched <= idle else None
+
+    def _with(self, *, labels: bool) -> Iterator[int]:
+        for at, name in enumerate(self.features.entities):
+            if any(
+                each.entity == name and (each.kind in OF_LABELS) == labels for each in self.features.features
+            ):
+                yield at
+
+    def _longest(self, labels: bool, at: int) -> int:
+        return max(
+            each.window_us
+            for each in self.features.features
+            if each.entity == self.features.entities[at] and (each.kind in OF_LABELS) == labels
+        )
+
+    # labels
+
+    def _label(self, label: Label, known: Known | None) -> Applied:
+        if known is not None and label.label_id in known.labels:
+            return Applied(Status.LABEL_DUPLICATE, known.labels[label.label_id][1], ())
+        horizon = self.features.label_horizon_us
+        if known is not None and known.event and label.arrived_us - known.event.arrived_us > horizon:
+            return Applied(Status.LABEL_LATE, 0, ())
+        self.seq += 1
+        if known is None:
+            known = self.known[label.event_id] = Known(self.clock)
+        if known.event is None:
+            known.labels[label.label_id] = (label, self.seq)
+            return Applied(Status.LABEL_PENDING, self.seq, ())
+        self._say(known, label, self.seq)
+        return Applied(Status.LABELLED, self.seq, ())
+
+    def _say(self, known: Known, label: Label, seq: int) -> None:
+        known.labels[label.label_id] = (label, seq)
+        for at in self._with(labels=True):
+            value = known.event.entities[at]
+            self._add(True, at, value, Record(label.arrived_us, crc32(label.label_id.encode()), label))
+            entity = self.entities.get((True, at, value), Entity())
+            for record in entity.records:
+                if record.what.event_id == label.event_id:
+                    corrections = [
+                        each.arrived_us
+                        for each, _ in known.labels.values()
+                        if each.reverses == record.what.label_id != each.label_id
+                    ]
+                    record.until = min([record.until, *corrections])
+
+    # values
+
+    def _seen(self, feature: Feature, event: Transaction) -> list[Record]:
+        at = self.features.entities.index(feature.entity)
+        labels = feature.kind in OF_LABELS
+        now = event.arrived_us if labels else event.time_us
+        entity = self._entity(labels, at, event.entities[at])
+        return [each for each in entity.records if each.time <= now < each.until] if entity else []
+
+    def _approximate(self, feature: Feature, event: Transaction) -> bool:
+        if not feature.entity:
+            return False
+        labels = feature.kind in OF_LABELS
+        at = self.features.entities.index(feature.entity)
+        entity = self._entity(labels, at, event.entities[at])
+        now = event.arrived_us if labels else event.time_us
+        longest = self._longest(labels, at)
+        return entity is not None and any(time > now - longest for time, _ in entity.gone)
+
+    def _value(self, feature: Feature, event: Transaction) -> float:
+        if not feature.entity:
+            return self._alone(feature, event)
+        at = self.features.entities.index(feature.entity)
+        seen = self._seen(feature, event)
+        if feature.kind is Kind.SINCE_LAST:
+            return self._since_last(at, event, seen)
+        if feature.kind in OF_LABELS:
+            said = [each.what.fraud for each in seen if each.time > event.arrived_us - feature.window_us]
+            return self._of_labels(feature, said)
+        inside = [each.what for each in seen if each.time > event.time_us - feature.window_us]
+        return self._of_events(feature, event, inside, bool(event.entities[at]))
+
+    def _since_last(self, at: int, event: Transaction, seen: list[Record]) -> float:
+        entity = self._entity(False, at, event.entities[at])
+        times = [each.time for each in seen]
+        # Of those that left only the newest is remembered.
+        times += (
+            [time for time in [max(entity.gone)[0]] if time <= event.time_us]
+            if entity and entity.gone
+            else []
+        )
+        return (event.time_us - max(times)) / 1e6 if times else NAN
+
+    def _of_labels(self, feature: Feature, said: list[bool]) -> float:
+        match feature.kind:
+            case Kind.LABELS:
+                return float(len(said))
+            case Kind.FRAUDS:
+                return float(sum(said))
+        return sum(said) / len(said) if said else 0.0
+
+    def _of_events(self, feature: Feature, event: Transaction, others: list, named: bool) -> float:
+        scale = 10 ** DIGITS[event.currency]
+        events = [*others, event] if named else []
+        amounts = [each.amount for each in events]
+        match feature.kind:
+            case Kind.COUNT:
+                return float(len(events))
+            case Kind.SUM:
+                return float(Fraction(sum(amounts), scale))
+            case Kind.MEAN:
+                return float(Fraction(sum(amounts), scale * len(events))) if events else NAN
+            case Kind.MIN:
+                return float(Fraction(min(amounts), scale)) if events else NAN
+            case Kind.MAX:
+                return float(Fraction(max(amounts), scale)) if events else NAN
+            case Kind.DISTINCT:
+                return float(len({self._text(each, feature.field) for each in events} - {""}))
+        total = sum(each.amount for each in others)
+        return float(Fraction(event.amount * len(others), total)) if total else NAN
+
+    def _text(self, event: Transaction, name: str) -> str:
+        if name in self.features.entities:
+            return event.entities[self.features.entities.index(name)]
+        return event.fields.get(name, "")
+
+    def _alone(self, feature: Feature, event: Transaction) -> float:
+        when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=event.time_us)
+        local = when.astimezone(ZoneInfo(self.features.timezone))
+        match feature.kind:
+            case Kind.AMOUNT:
+                return float(Fraction(event.amount, 10 ** DIGITS[event.currency]))
+            case Kind.NUMBER:
+                return float(event.fields.get(feature.field, NAN))
+            case Kind.WEEKEND:
+                return float(local.weekday() >= 5)
+            case Kind.NIGHT:
+                return float(local.hour < 6)
+        return float(local.hour)

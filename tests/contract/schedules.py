@@ -1,0 +1,121 @@
+"""Feature sets and random schedules of events and labels: out of order, equal times, repeated, contested, late."""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+from hypothesis import strategies as st
+
+from features.catalogue import Feature, FeatureSet, Kind
+from features.events import MAX_AMOUNT, Event, Label, Transaction
+from features.store import Applied, Status
+
+SECOND = 1_000_000
+REMEMBER = 100 * SECOND
+HORIZON = 80 * SECOND
+START = 1_700_000_000 * SECOND // (400 * SECOND) * (400 * SECOND)  # where generations begin
+WINDOWS = (10 * SECOND, 60 * SECOND)
+
+OF_EVENTS = (Kind.COUNT, Kind.SUM, Kind.MEAN, Kind.MIN, Kind.MAX, Kind.RATIO)
+OF_LABELS = (Kind.LABELS, Kind.FRAUDS, Kind.RISK)
+
+
+def feature_set(**changes: int) -> FeatureSet:
+    """Every kind of feature, of two entities."""
+    features = [Feature(kind.value, kind) for kind in (Kind.AMOUNT, Kind.WEEKEND, Kind.NIGHT, Kind.HOUR)]
+    features.append(Feature("score", Kind.NUMBER, field="score"))
+    for entity, other in (("card", "shop"), ("shop", "card")):
+        features.append(Feature(f"{entity}_since", Kind.SINCE_LAST, entity))
+        for us in WINDOWS:
+            for kind in OF_EVENTS + OF_LABELS:
+                features.append(Feature(f"{entity}_{kind}_{us}", kind, entity, us))
+            for field in (other, "country"):
+                features.append(Feature(f"{entity}_distinct_{field}_{us}", Kind.DISTINCT, entity, us, field))
+    chosen = FeatureSet(
+        tuple(features), ("card", "shop"), "Asia/Kathmandu", REMEMBER, label_horizon_us=HORIZON
+    )
+    return msgspec.structs.replace(chosen, **changes)
+
+
+def transaction(event_id: str, at: float, arrived: float | None = None, **changes: object) -> Transaction:
+    """A payment; times are seconds after START."""
+    time_us = START + round(at * SECOND)
+    arrived_us = time_us if arrived is None else START + round(arrived * SECOND)
+    event = Transaction(event_id, time_us, arrived_us, 1000, "EUR", ("a", "x"), {}, b"body0000")
+    return msgspec.structs.replace(event, **changes)
+
+
+def label(label_id: str, event_id: str, at: float, fraud: bool = True, reverses: str | None = None) -> Label:
+    """What was said of a payment; `at` is in seconds after START."""
+    return Label(label_id, event_id, fraud, "test", START + round(at * SECOND), reverses)
+
+
+AMOUNTS = st.integers(-200, 2000) | st.sampled_from([1 - MAX_AMOUNT, MAX_AMOUNT - 1, 1 << 53, -(1 << 53) - 1])
+FIELDS = st.fixed_dictionaries(
+    {}, optional={"country": st.sampled_from(["FR", "DE", ""]), "score": st.floats(allow_nan=False)}
+)
+
+
+@st.composite
+def events(draw: st.DrawFn, event_id: str, arrived: float) -> Transaction:
+    delay = draw(st.integers(-5, 130) | st.sampled_from([0, 0, 1, 10, 60]))
+    return transaction(
+        event_id,
+        arrived - delay,
+        arrived,
+        amount=draw(AMOUNTS),
+        currency=draw(st.sampled_from(["EUR", "JPY", "KWD"])),
+        entities=(draw(st.sampled_from(["a", "b", ""])), draw(st.sampled_from(["x", "y", ""]))),
+        fields=draw(FIELDS),
+    )
+
+
+@st.composite
+def labels(draw: st.DrawFn, arrived: float) -> Label:
+    ids = st.integers(0, 9).map("l{}".format)
+    return label(
+        draw(ids),
+        f"t{draw(st.integers(0, 11))}",
+        arrived,
+        draw(st.booleans()),
+        draw(st.none() | ids),
+    )
+
+
+@st.composite
+def schedules(draw: st.DrawFn, stretches: tuple[int, ...] = (1, 1, 4, 2500)) -> list[Event]:
+    """Some 25 events and labels, in or out of order of arrival: within REMEMBER, or (stretched) over days."""
+    arrivals = draw(st.lists(st.integers(0, 99), max_size=25))
+    stretch = draw(st.sampled_from(stretches))
+    if draw(st.booleans()):
+        arrivals.sort()
+    schedule: list[Event] = []
+    seen: list[Transaction] = []
+    for arrived in (each * stretch for each in arrivals):
+        step = draw(st.sampled_from(["new", "new", "new", "label", "label", "again", "conflict"]))
+        if step == "label":
+            schedule.append(draw(labels(arrived)))
+        elif step == "new" or not seen:
+            seen.append(draw(events(f"t{len(seen)}", arrived)))
+            schedule.append(seen[-1])
+        else:
+            before = draw(st.sampled_from(seen))
+            body = before.body if step == "again" else b"another0"
+            schedule.append(msgspec.structs.replace(before, arrived_us=START + arrived * SECOND, body=body))
+    return schedule
+
+
+@st.composite
+def split(draw: st.DrawFn, schedule: list[Event]) -> list[list[Event]]:
+    """A schedule in batches."""
+    cuts = sorted(draw(st.lists(st.integers(0, len(schedule)), max_size=5)))
+    return [schedule[low:high] for low, high in zip([0, *cuts], [*cuts, len(schedule)], strict=True)]
+
+
+def bits(answers: list[Applied]) -> list[tuple[Status, int, bytes, bool]]:
+    """Answers as what can be compared to the bit, NaN included."""
+    return [
+        (each.status, each.seq, struct.pack(f">{len(each.vector)}d", *each.vector), each.approximate)
+        for each in answers
+    ]

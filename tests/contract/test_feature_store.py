@@ -1,0 +1,266 @@
+"""Every feature store answers as the oracle does, to the bit; the in-memory one is the reference for the rest."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.catalogue import DAY_US, Feature, FeatureSet, Kind
+from features.store import InMemoryFeatureStore, Status
+from tests.contract.oracle import Oracle
+from tests.contract.schedules import (
+    REMEMBER,
+    SECOND,
+    WINDOWS,
+    bits,
+    feature_set,
+    label,
+    schedules,
+    split,
+    transaction,
+)
+
+ALL = feature_set()
+
+
+def value(features, applied, name):
+    return applied.vector[features.names.index(name)]
+
+
+def statuses(answers):
+    return [answer.status for answer in answers]
+
+
+@settings(max_examples=60)
+@given(data=st.data(), schedule=schedules(), records=st.sampled_from([1, 2, 3, 5, 10_000]))
+def test_a_store_answers_as_one_that_looks_at_every_record(make_store, data, schedule, records):
+    features = feature_set(records=records)
+    store = make_store(features)
+    answers = [answer for batch in data.draw(split(schedule)) for answer in store.apply(batch)]
+    assert bits(answers) == bits(Oracle(features).apply(schedule))
+
+
+@settings(max_examples=30)
+@given(data=st.data(), schedule=schedules((1,)), records=st.sampled_from([3, 10_000]))
+def test_a_batch_that_was_applied_in_part_is_made_whole_by_applying_it_again(
+    make_store, data, schedule, records
+):
+    features = feature_set(records=records)
+    torn, whole = make_store(features), InMemoryFeatureStore(features)
+    torn.apply(schedule[: data.draw(st.integers(0, len(schedule)))])
+    torn.apply(schedule)
+    whole.apply(schedule)
+    probes = [
+        transaction(f"p{at}", at, entities=(card, shop)) for at in (30, 99) for card, shop in ("ax", "by")
+    ]
+    assert [each[2:] for each in bits(torn.apply(probes))] == [each[2:] for each in bits(whole.apply(probes))]
+
+
+def test_the_same_batch_twice_gets_the_first_answers_and_changes_nothing(make_store):
+    store = make_store(ALL)
+    batch = [transaction("t1", 0), transaction("t2", 1), label("l1", "t1", 2), transaction("t3", 3)]
+    first, again = store.apply(batch), store.apply(batch)
+    assert statuses(again) == [
+        Status.DUPLICATE,
+        Status.DUPLICATE,
+        Status.LABEL_DUPLICATE,
+        Status.DUPLICATE,
+    ]
+    assert [row[1:] for row in bits(again)] == [row[1:] for row in bits(first)]
+    (after,) = store.apply([transaction("t4", 4)])
+    assert value(ALL, after, f"card_count_{10 * SECOND}") == 4
+    assert value(ALL, after, f"card_labels_{10 * SECOND}") == 1
+    assert after.seq == 5
+
+
+def test_the_same_id_with_another_body_is_a_conflict_and_counts_for_nothing(make_store):
+    store = make_store(ALL)
+    first, conflict, after = store.apply(
+        [transaction("t1", 0), transaction("t1", 1, body=b"another0"), transaction("t2", 2)]
+    )
+    assert (conflict.status, conflict.seq, conflict.vector) == (Status.CONFLICT, first.seq, ())
+    assert value(ALL, after, f"card_count_{10 * SECOND}") == 2
+
+
+def test_a_late_event_sees_what_is_there_and_changes_nothing(make_store):
+    store = make_store(ALL)
+    seen = transaction("t0", 0)
+    late = transaction("t1", 5, 5 + REMEMBER / SECOND + 1)
+    answers = store.apply([seen, late, late, transaction("t2", 6, 107)])
+    assert statuses(answers) == [Status.FRESH, Status.LATE, Status.LATE, Status.LATE]
+    assert [answer.seq for answer in answers] == [1, 0, 0, 0]
+    assert value(ALL, answers[1], f"card_count_{10 * SECOND}") == 2
+    assert value(ALL, answers[3], f"card_count_{10 * SECOND}") == 2
+
+
+def test_a_window_holds_its_newest_edge_and_not_its_oldest(make_store):
+    store = make_store(ALL)
+    _, at_the_edge, inside = store.apply(
+        [transaction("t1", 0), transaction("t2", 10), transaction("t3", 19.999999)]
+    )
+    assert value(ALL, at_the_edge, f"card_count_{10 * SECOND}") == 1
+    assert value(ALL, inside, f"card_count_{10 * SECOND}") == 2
+
+
+def test_a_label_counts_from_its_arrival_whatever_the_order_of_applying(make_store):
+    store = make_store(ALL)
+    answers = store.apply(
+        [
+            transaction("t1", 0),
+            label("l1", "t1", 8),
+            transaction("t2", 7),
+            transaction("t3", 8),
+            transaction("t4", 18),
+        ]
+    )
+    risks = [value(ALL, answers[at], f"shop_risk_{10 * SECOND}") for at in (2, 3, 4)]
+    assert risks == [0.0, 1.0, 0.0]
+
+
+def test_a_label_waits_for_its_event_and_counts_once_it_is_there(make_store):
+    store = make_store(ALL)
+    answers = store.apply(
+        [label("l1", "t1", 1), transaction("t1", 2), label("l1", "t1", 3), transaction("t2", 4)]
+    )
+    assert statuses(answers) == [
+        Status.LABEL_PENDING,
+        Status.FRESH,
+        Status.LABEL_DUPLICATE,
+        Status.FRESH,
+    ]
+    assert value(ALL, answers[1], f"shop_labels_{10 * SECOND}") == 0
+    assert value(ALL, answers[3], f"shop_labels_{10 * SECOND}") == 1
+
+
+def test_a_label_that_is_taken_back_stops_counting_even_before_it_came(make_store):
+    store = make_store(ALL)
+    early = label("l3", "t1", 1, fraud=False, reverses="l2")
+    answers = store.apply(
+        [
+            transaction("t1", 0),
+            label("l1", "t1", 0),
+            early,
+            label("l2", "t1", 1),
+            transaction("t2", 2),
+            label("l4", "t1", 3, fraud=False, reverses="l1"),
+            transaction("t3", 4),
+        ]
+    )
+    name = f"shop_frauds_{10 * SECOND}"
+    assert [value(ALL, answers[at], name) for at in (4, 6)] == [1, 0]
+    assert value(ALL, answers[6], f"shop_labels_{10 * SECOND}") == 2
+
+
+def test_a_label_beyond_the_horizon_changes_no_feature(make_store):
+    features = feature_set(label_horizon_us=5 * SECOND)
+    answers = make_store(features).apply([transaction("t1", 0), label("l1", "t1", 6), transaction("t2", 7)])
+    assert (answers[1].status, answers[1].seq) == (Status.LABEL_LATE, 0)
+    assert value(features, answers[2], f"shop_labels_{10 * SECOND}") == 0
+
+
+def test_an_early_label_beyond_the_horizon_changes_no_feature_either(make_store):
+    early, late = label("l1", "t1", 80), label("l2", "t1", 81)
+    answers = make_store(ALL).apply([early, late, transaction("t1", 0), transaction("t2", 82)])
+    assert statuses(answers)[:2] == [Status.LABEL_PENDING] * 2
+    assert value(ALL, answers[3], f"shop_labels_{10 * SECOND}") == 1
+
+
+def test_a_label_is_gone_at_the_very_moment_of_its_correction(make_store):
+    answers = make_store(ALL).apply(
+        [
+            transaction("t1", 0),
+            label("l1", "t1", 1),
+            label("l2", "t1", 3, fraud=False, reverses="l1"),
+            transaction("t2", 2.999999),
+            transaction("t3", 3),
+        ]
+    )
+    assert [value(ALL, answers[at], f"shop_frauds_{10 * SECOND}") for at in (3, 4)] == [1, 0]
+
+
+def test_a_label_that_left_before_it_arrived_never_counts(make_store):
+    features = feature_set(records=1)
+    batch = [transaction("t0", 0), transaction("t1", 1), label("l0", "t0", 5), label("l1", "t1", 7)]
+    batch += [transaction("t2", 6), transaction("t3", 8)]
+    answers = make_store(features).apply(batch)
+    for name in ("shop_labels", "shop_frauds"):
+        assert [value(features, answers[at], f"{name}_{60 * SECOND}") for at in (4, 5)] == [0, 1]
+    assert answers[4].approximate
+
+
+def test_an_id_is_remembered_for_the_longer_span_and_then_forgotten(make_store):
+    store = make_store(ALL)
+    first = transaction("t1", 0)
+    store.apply([first, transaction("t2", 100)])
+    assert statuses(store.apply([first])) == [Status.DUPLICATE]
+    answers = store.apply([transaction("t3", 100.000001), first])
+    assert statuses(answers) == [Status.FRESH, Status.FRESH]
+
+
+def test_an_entity_that_was_idle_for_too_long_is_as_new(make_store):
+    idle = (REMEMBER + WINDOWS[-1] + DAY_US) / SECOND
+    for since, known in ((idle, True), (idle + 0.000001, False)):
+        _, answer = make_store(ALL).apply([transaction("t1", 0), transaction("t2", since)])
+        assert math.isnan(value(ALL, answer, "card_since")) is not known
+
+
+def test_values_that_reach_a_record_which_had_to_leave_say_that_they_are_approximate(make_store):
+    features = feature_set(records=2)
+    answers = make_store(features).apply([transaction(f"t{at}", at) for at in range(4)])
+    assert [answer.approximate for answer in answers] == [False, False, False, True]
+    assert value(features, answers[3], f"card_count_{10 * SECOND}") == 3
+
+
+def test_an_approximate_duplicate_says_so_again(make_store):
+    store = make_store(feature_set(records=1))
+    batch = [transaction(f"t{at}", at) for at in range(3)]
+    store.apply(batch)
+    assert [answer.approximate for answer in store.apply(batch)] == [False, False, True]
+
+
+def test_an_event_without_the_entity_has_zeros_and_nan(make_store):
+    answers = make_store(ALL).apply([transaction(f"t{at}", at, entities=("", "x")) for at in range(2)])
+    got = {name: value(ALL, answers[1], name) for name in ALL.names if name.startswith("card_")}
+    zero = {name for name, number in got.items() if number == 0}
+    assert {name.rsplit("_", 1)[0] for name in zero} == {
+        "card_count",
+        "card_sum",
+        "card_distinct_shop",
+        "card_distinct_country",
+        "card_labels",
+        "card_frauds",
+        "card_risk",
+    }
+    assert all(math.isnan(got[name]) for name in set(got) - zero)
+
+
+def test_a_day_of_one_busy_card_is_counted_to_the_last_cent(make_store):
+    features = FeatureSet((Feature("sum", Kind.SUM, "card", 60 * SECOND),), ("card",), records=100)
+    store = make_store(features)
+    batch = [transaction(f"t{at}", at, amount=at * at - 7, entities=("a",)) for at in range(3000)]
+    answers = [each for at in range(0, 3000, 250) for each in store.apply(batch[at : at + 250])]
+    expected = sum(at * at - 7 for at in range(2940, 3000)) / 100
+    assert answers[-1].vector == (expected,)
+    assert not any(answer.approximate for answer in answers)
+
+
+def test_amounts_that_no_float_holds_are_added_and_compared_exactly(make_store):
+    amounts = [(1 << 53) + 1, -(1 << 61), 1 << 61, 2]
+    answers = make_store(ALL).apply(
+        [transaction(f"t{at}", at, amount=each) for at, each in enumerate(amounts)]
+    )
+    names = ("card_sum", "card_min", "card_max")
+    got = [value(ALL, answers[-1], f"{name}_{10 * SECOND}") for name in names]
+    assert got == [((1 << 53) + 3) / 100, -(1 << 61) / 100, (1 << 61) / 100]
+
+
+def test_an_empty_batch_has_no_answers(make_store):
+    assert make_store(ALL).apply([]) == []
+
+
+def test_a_bound_below_one_record_is_refused(make_store):
+    with pytest.raises(ValueError, match="records must be at least 1"):
+        make_store(feature_set(records=0))

@@ -1,0 +1,152 @@
+"""The grammar of declarations: each form gives the feature it should, all else is refused with the mend."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.catalogue import DAY_US, Feature, Kind
+from features.grammar import (
+    UNITS,
+    DeclarationError,
+    Scope,
+    duration_us,
+    duration_words,
+    parse,
+    parse_all,
+)
+
+SCOPE = Scope(("customer", "terminal"), ("country",), ("age",), "Europe/Paris")
+
+
+def only(line: str) -> Feature:
+    [feature] = parse(line, SCOPE)
+    return feature
+
+
+@pytest.mark.parametrize("kind", [Kind.AMOUNT, Kind.WEEKEND, Kind.NIGHT, Kind.HOUR])
+def test_a_feature_of_the_event_alone_is_one_word(kind: Kind) -> None:
+    feature = only(kind.value)
+    assert (feature.name, feature.kind, feature.entity, feature.window_us) == (kind.value, kind, "", 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "kind", "field"),
+    [
+        ("count by customer over 7d", "customer_count_7d", Kind.COUNT, ""),
+        ("sum amount by customer over 7d", "customer_sum_amount_7d", Kind.SUM, ""),
+        ("mean amount by customer over 7d", "customer_mean_amount_7d", Kind.MEAN, ""),
+        ("min amount by customer over 7d", "customer_min_amount_7d", Kind.MIN, ""),
+        ("max of amount by customer over 7d", "customer_max_amount_7d", Kind.MAX, ""),
+        ("ratio of amount by customer over 7d", "customer_ratio_amount_7d", Kind.RATIO, ""),
+        ("distinct terminal by customer over 7d", "customer_distinct_terminal_7d", Kind.DISTINCT, "terminal"),
+        ("distinct country by customer over 7d", "customer_distinct_country_7d", Kind.DISTINCT, "country"),
+        ("labels by customer over 7d", "customer_labels_7d", Kind.LABELS, ""),
+        ("frauds by customer over 7d", "customer_frauds_7d", Kind.FRAUDS, ""),
+        ("risk by customer over 7d", "customer_risk_7d", Kind.RISK, ""),
+    ],
+)
+def test_a_windowed_feature_is_named_by_entity_measure_and_window(
+    line: str, name: str, kind: Kind, field: str
+) -> None:
+    feature = only(line)
+    assert (feature.name, feature.kind, feature.field) == (name, kind, field)
+    assert (feature.entity, feature.window_us) == ("customer", 7 * DAY_US)
+    assert "{" not in feature.words
+    assert "7 days" in feature.words
+
+
+def test_since_last_has_an_entity_and_no_window() -> None:
+    feature = only("since last by terminal")
+    assert (feature.name, feature.kind, feature.entity) == (
+        "terminal_since_last",
+        Kind.SINCE_LAST,
+        "terminal",
+    )
+    assert feature.window_us == 0
+
+
+def test_a_number_is_a_mapped_field() -> None:
+    assert (only("number age").name, only("number age").kind, only("number age").field) == (
+        "age",
+        Kind.NUMBER,
+        "age",
+    )
+
+
+def test_several_windows_make_several_features_in_order() -> None:
+    names = [feature.name for feature in parse("  risk by terminal  over 1h 1d\t30d ", SCOPE)]
+    assert names == ["terminal_risk_1h", "terminal_risk_1d", "terminal_risk_30d"]
+
+
+def test_the_words_name_the_zone_of_night() -> None:
+    assert "Europe/Paris" in only("night").words
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("", "'' is not a feature"),
+        ("amont", "(did you mean amount?)"),
+        ("conut by customer over 1d", "(did you mean count?)"),
+        ("amount by customer over 1d", "'amount' stands alone; take out 'by customer over 1d'"),
+        ("number", 'write "number FIELD"'),
+        ("number country", "'country' is not a field of [source] numbers"),
+        ("mean by customer over 1d", 'write "mean amount by ENTITY over WINDOW"'),
+        ("mean age by customer over 1d", 'write "mean amount by ENTITY over WINDOW"'),
+        ("count by customer", '"by ENTITY over WINDOW"'),
+        ("count over 1d by customer", '"by ENTITY over WINDOW"'),
+        ("count by customer over", '"by ENTITY over WINDOW"'),
+        ("count customer over 1d", '"by ENTITY over WINDOW"'),
+        ("count by custmer over 1d", "'custmer' is not an entity (did you mean customer?)"),
+        ("count by amount over 1d", "'amount' is not an entity; known are customer, terminal"),
+        ("distinct by customer over 1d", 'write "distinct FIELD by ENTITY over WINDOW"'),
+        ("distinct age by customer over 1d", "'age' is not an entity or a field of [source] texts"),
+        ("since by customer", 'write "since last by ENTITY"'),
+        ("since last by customer over 1d", 'write "since last by ENTITY"'),
+        ("count by customer over 1d and 7d", "'and' is not a duration"),
+        ("count by customer over 101y", "'101y' is longer than 100 years"),
+    ],
+)
+def test_what_means_nothing_is_refused_with_the_mend(line: str, problem: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        parse(line, SCOPE)
+    assert problem in str(caught.value)
+    assert caught.value.line == line
+
+
+def test_where_there_are_no_entities_the_refusal_says_so() -> None:
+    with pytest.raises(DeclarationError, match="there are none"):
+        parse("count by customer over 1d", Scope(()))
+
+
+def test_a_feature_declared_twice_is_refused() -> None:
+    with pytest.raises(DeclarationError, match="customer_count_1d is declared twice"):
+        parse_all(["count by customer over 7d 1d", "count by customer over 1d"], SCOPE)
+
+
+@given(st.integers(1, 999), st.sampled_from(sorted(UNITS)))
+def test_a_duration_is_its_number_of_its_unit(number: int, unit: str) -> None:
+    if number * UNITS[unit] <= 100 * UNITS["y"]:
+        assert duration_us(f"{number}{unit}") == number * UNITS[unit] * 1_000_000
+    else:
+        with pytest.raises(ValueError, match="longer than 100 years"):
+            duration_us(f"{number}{unit}")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "7", "d", "0d", "07d", "-1d", "1.5h", "7 d", "7D", "7days", "1M", "٣d", "1d\n"]
+)
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match='write a whole number and one of s m h d w y, such as "7d"'):
+        duration_us(text)
+
+
+def test_a_duration_for_people_has_no_one() -> None:
+    assert [duration_words(text) for text in ("1d", "24h", "1y", "30m")] == [
+        "day",
+        "24 hours",
+        "year",
+        "30 minutes",
+    ]
