@@ -1,0 +1,1 @@
+"""Alerts become cases, analysts give verdicts, verdicts become labels."""

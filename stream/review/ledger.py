@@ -1,0 +1,174 @@
+"""The ledger: what was decided, alerted, labelled and learned, each written in one transaction with its source offsets.
+
+So a record that is delivered again changes nothing, whatever died in between.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import msgspec
+from sqlalchemy import Engine, Row, func, select
+
+from features.events import Label
+from models.snapshot import Snapshot
+from stream.labels import Vector, vector_of
+from stream.records import TP
+from stream.review import tables as t
+from stream.review.database import LedgerError, connect, keep_positions, one_writer
+from stream.review.learning import DecisionLog, Features
+from stream.review.recording import Batch, record_batch
+
+__all__ = ["Batch", "DeadLetterRow", "DecisionLog", "Ledger", "LedgerError"]
+
+RECORDER = "record"
+
+HOUR_US = 3_600_000_000
+
+
+class DeadLetterRow(msgspec.Struct, frozen=True):
+    """A record that could not be used: where it stood, why, and its key and bytes, both sealed."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    at_us: int
+    key: bytes | None
+    value: bytes
+
+
+class Ledger:
+    """All of Weir's SQL but the review queue's. Safe for several threads and processes."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Use `Ledger.open`."""
+        self.engine = engine
+        self._reading = engine.execution_options(reading=True)
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """The ledger at an SQLAlchemy URL, made if need be; raises LedgerError for a newer schema."""
+        return cls(connect(url))
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self.engine.dispose()
+
+    # --- the recorder's side
+
+    def record(self, batch: Batch) -> Counter[str]:
+        """Write a batch and its offsets in one transaction; what is there already is left as it is, and counted."""
+        with self.engine.begin() as db:
+            one_writer(db, RECORDER)
+            counts = record_batch(db, batch)
+            keep_positions(db, RECORDER, batch.positions)
+        return counts
+
+    def positions(self, reader: str) -> dict[TP, int]:
+        """From where a reader goes on."""
+        p = t.positions.c
+        with self._reading.connect() as db:
+            rows = db.execute(select(p.topic, p.part, p.after).where(p.reader == reader)).all()
+        return {TP(topic, part): after for topic, part, after in rows}
+
+    def counters(self) -> dict[str, int]:
+        """What was recorded so far, for the page's statistics."""
+        with self._reading.connect() as db:
+            rows = db.execute(select(t.counters.c.name, t.counters.c.value)).all()
+        return {row.name: row.value for row in rows}
+
+    def decision(self, event_id: str) -> bytes | None:
+        """The complete decision of an event, as JSON."""
+        with self._reading.connect() as db:
+            return db.execute(select(t.decisions.c.record).where(t.decisions.c.event_id == event_id)).scalar()
+
+    def clock_us(self, now_us: int) -> int:
+        """What a clock on the stream's wall shows `now_us`, in microseconds: the arrival of what is added to it now.
+
+        It is now, unless the stream tells a history or a simulation, or is hours behind: then its newest decision
+        was made at quite another time than its event arrived at, and that arrival is the stream's time. A verdict that
+        arrived years after the events around it would count for none of them until the stream got there.
+        """
+        d = t.decisions.c
+        query = select(d.arrived_us, d.decided_us).order_by(d.number.desc()).limit(1)
+        with self._reading.connect() as db:
+            newest = db.execute(query).one_or_none()
+        if newest is None or abs(newest.decided_us - newest.arrived_us) <= HOUR_US:
+            return now_us
+        return int(newest.arrived_us)
+
+    # --- dead letters
+
+    def dead_letters(self, limit: int) -> list[DeadLetterRow]:
+        """The newest dead letters."""
+        query = select(*t.dead_letters.c).order_by(t.dead_letters.c.at_us.desc()).limit(limit)
+        with self._reading.connect() as db:
+            return [_dead_letter(row) for row in db.execute(query)]
+
+    def dead_letter_count(self) -> int:
+        """How many dead letters are kept."""
+        with self._reading.connect() as db:
+            return int(db.execute(select(func.count()).select_from(t.dead_letters)).scalar_one())
+
+    def dead_letter(self, place: str) -> DeadLetterRow | None:
+        """The dead letter at TOPIC/PARTITION@OFFSET."""
+        topic, _, rest = place.rpartition("/")
+        part, _, offset = rest.partition("@")
+        if not (part.isdecimal() and offset.isdecimal()):
+            return None
+        d = t.dead_letters.c
+        query = select(*d).where(d.topic == topic, d.part == int(part), d.offset == int(offset))
+        with self._reading.connect() as db:
+            row = db.execute(query).one_or_none()
+        return _dead_letter(row) if row is not None else None
+
+    # --- the learner's side
+
+    def decision_log(self, names: Sequence[str]) -> DecisionLog:
+        """What a learner of these features needs."""
+        return DecisionLog(self.engine, names)
+
+    def waiting(self) -> list[Label]:
+        """Labels whose decision was not recorded when the learner last looked."""
+        with self._reading.connect() as db:
+            rows = db.execute(select(t.waiting_labels.c.data)).scalars().all()
+        return [msgspec.msgpack.decode(data, type=Label) for data in rows]
+
+    def recent(self, limit: int, names: Sequence[str]) -> Iterator[tuple[int, Vector]]:
+        """The newest decisions' arrivals and features, oldest first."""
+        query = select(t.decisions.c.record).order_by(t.decisions.c.number.desc()).limit(limit)
+        with self._reading.connect() as db:
+            records = db.execute(query).scalars().all()
+        for record in reversed(records):
+            read = msgspec.json.decode(record, type=Features)
+            yield read.arrived_us, vector_of(read.features, names)
+
+    def newest_snapshot(self, after: int) -> Snapshot | None:
+        """The newest snapshot if its number is beyond `after`; raises SnapshotError if it cannot be used."""
+        s = t.snapshots.c
+        with self._reading.connect() as db:
+            data = db.execute(
+                select(s.data).where(s.number > after).order_by(s.number.desc()).limit(1)
+            ).scalar()
+        return Snapshot.decode(data) if data is not None else None
+
+    def snapshot(self, number: int) -> Snapshot | None:
+        """One snapshot."""
+        with self._reading.connect() as db:
+            data = db.execute(select(t.snapshots.c.data).where(t.snapshots.c.number == number)).scalar()
+        return Snapshot.decode(data) if data is not None else None
+
+    def snapshots(self) -> list[Snapshot]:
+        """All snapshots that are kept, newest first."""
+        with self._reading.connect() as db:
+            rows = (
+                db.execute(select(t.snapshots.c.data).order_by(t.snapshots.c.number.desc())).scalars().all()
+            )
+        return [Snapshot.decode(data) for data in rows]
+
+
+def _dead_letter(row: Row[Any]) -> DeadLetterRow:
+    return DeadLetterRow(row.topic, row.part, row.offset, row.reason, row.at_us, row.key, row.value)

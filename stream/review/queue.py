@@ -1,0 +1,196 @@
+"""The review queue in SQL: alerts that wait for a person, verdicts, and the outbox that turns them into labels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, func, insert, select, update
+
+from features.events import to_datetime
+from stream.codec import encode
+from stream.decisions import AlertRecord, DecisionRecord, LabelRecord
+from stream.records import ARRIVED, Outgoing
+from stream.review import tables as t
+from stream.review.ledger import Ledger
+from stream.review.recording import OPEN
+
+VERDICTS = ("fraud", "legitimate")
+
+STATES = (OPEN, *VERDICTS)
+
+SOURCE = "analyst"
+
+
+class QueueError(Exception):
+    """A verdict that cannot be taken: why."""
+
+
+class NoSuchAlert(QueueError):
+    """There is no alert of this id."""
+
+
+class Case(msgspec.Struct, frozen=True):
+    """An alert as an analyst sees it."""
+
+    alert: AlertRecord
+    state: str  # "open", "fraud" or "legitimate"
+    settled_by: str | None = (
+        None  # "analyst", or the source of the label that settled it; None while it is open
+    )
+    decision: DecisionRecord | None = None  # None where it was not asked for, or is not recorded yet
+
+
+class Statistics(msgspec.Struct, frozen=True):
+    """How the stream and its alerts do; shares are None where nothing was labelled yet."""
+
+    events: int
+    alerts: int
+    open: int
+    labelled: int
+    alerts_labelled: int
+    fraud_rate: float | None  # of the labelled events
+    alert_precision: float | None  # of the labelled alerts
+    lift: float | None  # alert_precision / fraud_rate
+
+
+class ReviewQueue:
+    """Lists alerts, and takes verdicts."""
+
+    def __init__(self, ledger: Ledger, unseal: Callable[[bytes], bytes]) -> None:
+        """Work on the tables of `ledger`; `unseal` opens the keys that the recorder sealed."""
+        self._ledger = ledger
+        self._unseal = unseal
+        self._engine = ledger.engine
+        self._reading = ledger.engine.execution_options(reading=True)
+
+    def alerts(self, limit: int = 50, state: str = OPEN) -> list[Case]:
+        """Alerts in one state: the open ones by score, the others newest first."""
+        a = t.alerts.c
+        order = (a.score.desc(), a.arrived_us.desc()) if state == OPEN else (a.arrived_us.desc(),)
+        query = select(a.record, a.state, a.settled_by).where(a.state == state).order_by(*order).limit(limit)
+        with self._reading.connect() as db:
+            return [Case(_alert(row.record), row.state, row.settled_by) for row in db.execute(query)]
+
+    def case(self, alert_id: str) -> Case | None:
+        """One alert with the whole decision behind it."""
+        a = t.alerts.c
+        query = select(a.record, a.state, a.settled_by).where(a.alert_id == alert_id)
+        with self._reading.connect() as db:
+            row = db.execute(query).one_or_none()
+        if row is None:
+            return None
+        alert = _alert(row.record)
+        record = self._ledger.decision(alert.event_id)
+        decision = None if record is None else msgspec.json.decode(record, type=DecisionRecord)
+        return Case(alert, row.state, row.settled_by, decision)
+
+    def statistics(self) -> Statistics:
+        """How the stream and its alerts do, from counters that the recorder keeps."""
+        counters = self._ledger.counters()
+        labelled, alerts_labelled = counters.get("labelled", 0), counters.get("alerts_labelled", 0)
+        rate = _share(counters.get("labelled_fraud", 0), labelled)
+        precision = _share(counters.get("alerts_fraud", 0), alerts_labelled)
+        return Statistics(
+            events=counters.get("events", 0),
+            alerts=counters.get("alerts", 0),
+            open=self.open(),
+            labelled=labelled,
+            alerts_labelled=alerts_labelled,
+            fraud_rate=rate,
+            alert_precision=precision,
+            lift=precision / rate if precision is not None and rate else None,
+        )
+
+    def open(self) -> int:
+        """How many alerts wait for a person."""
+        with self._reading.connect() as db:
+            query = select(func.count()).select_from(t.alerts).where(t.alerts.c.state == OPEN)
+            return int(db.execute(query).scalar_one())
+
+    def give(self, alert_id: str, verdict: str) -> None:
+        """Close an alert with a verdict, and put its label into the outbox, in one transaction.
+
+        Another verdict on a closed alert takes the first one back; the same one again changes nothing. Raises
+        NoSuchAlert, or QueueError for a verdict that is none.
+        """
+        if verdict not in VERDICTS:
+            raise QueueError(f"the verdict {verdict!r} is neither fraud nor legitimate")
+        arrived_us = self._ledger.clock_us(now_us())
+        a = t.alerts.c
+        with self._engine.begin() as db:
+            query = select(a.event_id, a.state, a.settled_by, a.key).where(a.alert_id == alert_id)
+            row = db.execute(query.with_for_update()).one_or_none()
+            if row is None:
+                raise NoSuchAlert(f"there is no alert {alert_id!r}")
+            if row.state == verdict and row.settled_by == SOURCE:
+                return
+            settled = {"state": verdict, "settled_by": SOURCE}
+            db.execute(update(t.alerts).where(a.alert_id == alert_id).values(settled))
+            _put_out(db, alert_id, row, verdict, arrived_us)
+
+    def unsent(self, limit: int = 100) -> list[tuple[int, Outgoing]]:
+        """Verdicts that are not on the log yet, in order: their numbers and their records."""
+        query = select(*t.outbox.c).where(t.outbox.c.sent.is_(False)).order_by(t.outbox.c.number).limit(limit)
+        with self._reading.connect() as db:
+            return [(row.number, self._label(row)) for row in db.execute(query)]
+
+    def waiting(self) -> int:
+        """How many verdicts are not on the log yet."""
+        with self._reading.connect() as db:
+            query = select(func.count()).select_from(t.outbox).where(t.outbox.c.sent.is_(False))
+            return int(db.execute(query).scalar_one())
+
+    def sent(self, numbers: list[int]) -> None:
+        """These verdicts are on the log."""
+        with self._engine.begin() as db:
+            db.execute(update(t.outbox).where(t.outbox.c.number.in_(numbers)).values(sent=True))
+
+    def _label(self, row: Any) -> Outgoing:
+        record = LabelRecord(
+            label_id=label_id(row.number, row.alert_id),
+            event_id=row.event_id,
+            label="fraud" if row.fraud else "legitimate",
+            source=SOURCE,
+            labelled_at=to_datetime(row.arrived_us).isoformat(),
+            reverses=row.reverses,
+        )
+        key = None if row.key is None else self._unseal(row.key)
+        return Outgoing(key, encode(record), ((ARRIVED, b"%d" % row.arrived_us),))
+
+
+def label_id(number: int, alert_id: str) -> str:
+    """A verdict's label: the same whenever it is sent, so that sending it again is a duplicate."""
+    return f"verdict-{number}-{alert_id}"
+
+
+def _put_out(db: Connection, alert_id: str, row: Any, verdict: str, arrived_us: int) -> None:
+    o = t.outbox.c
+    earlier = select(o.number).where(o.alert_id == alert_id).order_by(o.number.desc()).limit(1)
+    before = db.execute(earlier).scalar()
+    db.execute(
+        insert(t.outbox).values(
+            alert_id=alert_id,
+            event_id=row.event_id,
+            fraud=verdict == "fraud",
+            arrived_us=arrived_us,
+            reverses=None if before is None else label_id(before, alert_id),
+            key=row.key,
+            sent=False,
+        )
+    )
+
+
+def _alert(record: bytes) -> AlertRecord:
+    return msgspec.json.decode(record, type=AlertRecord)
+
+
+def now_us() -> int:
+    """The wall clock, in microseconds since 1970."""
+    return time.time_ns() // 1_000
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

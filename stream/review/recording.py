@@ -1,0 +1,158 @@
+"""What the recorder's transaction does: new rows in, known ones left as they are, and the counters kept with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, Connection, bindparam, func, insert, select, update
+
+from stream.records import TP
+from stream.review import tables as t
+from stream.review.database import in_chunks, insert_new, replace
+
+OPEN = "open"
+"""The state of an alert that nobody said anything of; the others are the labels, "fraud" and "legitimate"."""
+
+Row = dict[str, Any]
+
+
+class Batch(msgspec.Struct):
+    """Rows of one chunk, as dicts by column name, and the offsets behind them."""
+
+    decisions: list[Row] = []
+    alerts: list[Row] = []
+    labels: list[Row] = []
+    dead_letters: list[Row] = []
+    positions: dict[TP, int] = {}
+
+
+class Said(msgspec.Struct, frozen=True):
+    """An event's newest label, and whether the event has an alert."""
+
+    fraud: bool
+    source: str
+    alerted: bool
+
+
+def record_batch(db: Connection, batch: Batch) -> Counter[str]:
+    """Write all rows but the positions; counts what was new (events, alerts, ...), `repeated`, and `conflicts`."""
+    counts: Counter[str] = Counter()
+    _record_decisions(db, batch.decisions, counts)
+    new_alerts = _record_alerts(db, batch.alerts, counts)
+    _record_labels(db, batch.labels, counts)
+    _meet_earlier_labels(db, new_alerts, counts)
+    insert_new(db, t.dead_letters, batch.dead_letters)
+    _count(db, counts)
+    return counts
+
+
+def _record_decisions(db: Connection, rows: Sequence[Row], counts: Counter[str]) -> None:
+    first = {row["event_id"]: row for row in reversed(rows)}
+    bodies = _bodies(db, first)
+    for row in rows:
+        counts["conflicts"] += row["body"] != bodies.get(row["event_id"], first[row["event_id"]]["body"])
+    fresh = [row for row in rows if row["event_id"] not in bodies and first[row["event_id"]] is row]
+    if fresh:
+        after = db.execute(select(func.coalesce(func.max(t.decisions.c.number), 0))).scalar_one()
+        db.execute(insert(t.decisions), [{**row, "number": n} for n, row in enumerate(fresh, after + 1)])
+    counts["events"] += len(fresh)
+    counts["repeated"] += len(rows) - len(fresh)
+
+
+def _bodies(db: Connection, event_ids: Iterable[str]) -> dict[str, str]:
+    d, found = t.decisions.c, {}
+    for ids in in_chunks(event_ids):
+        for event_id, body in db.execute(select(d.event_id, d.body).where(d.event_id.in_(ids))):
+            found[event_id] = body
+    return found
+
+
+def _record_alerts(db: Connection, rows: Sequence[Row], counts: Counter[str]) -> list[str]:
+    """Write the new alerts; gives their events."""
+    first = {row["event_id"]: row for row in reversed(rows)}
+    known = _known(db, t.alerts.c.event_id, first)
+    fresh = [row for event_id, row in first.items() if event_id not in known]
+    if fresh:
+        db.execute(insert(t.alerts), fresh)
+    counts["alerts"] += len(fresh)
+    return [row["event_id"] for row in fresh]
+
+
+def _record_labels(db: Connection, rows: Sequence[Row], counts: Counter[str]) -> None:
+    first = {row["label_id"]: row for row in reversed(rows)}
+    known = _known(db, t.labels.c.label_id, first)
+    fresh = [row for row in rows if row["label_id"] not in known and first[row["label_id"]] is row]
+    if not fresh:
+        return
+    db.execute(insert(t.labels), fresh)
+    newest = {row["event_id"]: row for row in fresh}
+    before = _labelled(db, newest)
+    alerted = _known(db, t.alerts.c.event_id, newest)
+    now = {
+        event_id: Said(row["fraud"], row["source"], event_id in alerted) for event_id, row in newest.items()
+    }
+    for said in before.values():
+        _tally(counts, said, by=-1)
+    for said in now.values():
+        _tally(counts, said, by=1)
+    _keep_labelled(db, now)
+
+
+def _meet_earlier_labels(db: Connection, event_ids: Sequence[str], counts: Counter[str]) -> None:
+    """Alerts whose event was labelled before they came."""
+    before = {event_id: said for event_id, said in _labelled(db, event_ids).items() if not said.alerted}
+    now = {event_id: Said(said.fraud, said.source, True) for event_id, said in before.items()}
+    for said in now.values():
+        counts["alerts_labelled"] += 1
+        counts["alerts_fraud"] += said.fraud
+    _keep_labelled(db, now)
+
+
+def _tally(counts: Counter[str], said: Said, by: int) -> None:
+    counts["labelled"] += by
+    counts["labelled_fraud"] += by * said.fraud
+    counts["alerts_labelled"] += by * said.alerted
+    counts["alerts_fraud"] += by * (said.alerted and said.fraud)
+
+
+def _keep_labelled(db: Connection, said: Mapping[str, Said]) -> None:
+    """Keep the newest labels; an open alert of such an event is answered: nobody needs to look at it any more."""
+    rows = [{"event_id": event_id, **msgspec.structs.asdict(each)} for event_id, each in said.items()]
+    replace(db, t.labelled, rows)
+    a = t.alerts.c
+    answered = [
+        {"of": event_id, "now": "fraud" if each.fraud else "legitimate", "by": each.source}
+        for event_id, each in said.items()
+        if each.alerted
+    ]
+    if answered:
+        waiting = (a.event_id == bindparam("of")) & (a.state == OPEN)
+        new: dict[str, Any] = {"state": bindparam("now"), "settled_by": bindparam("by")}
+        db.execute(update(t.alerts).where(waiting).values(new), answered)
+
+
+def _labelled(db: Connection, event_ids: Iterable[str]) -> dict[str, Said]:
+    table, found = t.labelled.c, {}
+    for ids in in_chunks(event_ids):
+        columns = (table.event_id, table.fraud, table.source, table.alerted)
+        for event_id, fraud, source, alerted in db.execute(select(*columns).where(table.event_id.in_(ids))):
+            found[event_id] = Said(fraud, source, alerted)
+    return found
+
+
+def _known(db: Connection, column: Column[Any], ids: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for some in in_chunks(ids):
+        found.update(db.execute(select(column).where(column.in_(some))).scalars())
+    return found
+
+
+def _count(db: Connection, counts: Counter[str]) -> None:
+    changed = {name: value for name, value in counts.items() if value}
+    insert_new(db, t.counters, [{"name": name, "value": 0} for name in changed])
+    for name, value in changed.items():
+        column = t.counters.c.value
+        db.execute(update(t.counters).where(t.counters.c.name == name).values(value=column + value))

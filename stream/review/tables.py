@@ -1,0 +1,135 @@
+"""The SQL tables: the ledger of decisions, the queue of alerts, labels, dead letters, models, and who read how far."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+)
+
+VERSION = 1
+"""Raised with every change of the tables; a Weir refuses a database that is newer than itself."""
+
+metadata = MetaData()
+
+schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("event_id", String, primary_key=True),
+    Column("number", BigInteger, nullable=False),  # the order in which they were recorded
+    Column("event_time", String, nullable=False),
+    Column("arrived_us", BigInteger, nullable=False),
+    Column("decided_us", BigInteger, nullable=False),  # by the wall clock
+    Column("outcome", String, nullable=False),
+    Column("score", Double, nullable=False),
+    Column("model_version", String, nullable=False),
+    Column("body", String, nullable=False),
+    Column("record", LargeBinary, nullable=False),  # the complete decision, JSON as it came
+)
+Index("decisions_in_order", decisions.c.number, unique=True)
+Index("decisions_by_model", decisions.c.model_version)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("alert_id", String, primary_key=True),
+    Column("event_id", String, nullable=False, unique=True),
+    Column("score", Double, nullable=False),
+    Column("arrived_us", BigInteger, nullable=False),
+    Column("state", String, nullable=False),  # "open", or what was said of it: "fraud", "legitimate"
+    Column("settled_by", String),  # who said so: an analyst, or the source of a label that came first
+    Column("key", LargeBinary),  # of the record on the log, sealed: its label must carry the same
+    Column("record", LargeBinary, nullable=False),
+)
+Index("alerts_open", alerts.c.state, alerts.c.score, alerts.c.arrived_us)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("label_id", String, primary_key=True),
+    Column("event_id", String, nullable=False),
+    Column("fraud", Boolean, nullable=False),
+    Column("source", String, nullable=False),
+    Column("labelled_at", String, nullable=False),
+    Column("arrived_us", BigInteger, nullable=False),
+    Column("reverses", String),
+)
+
+labelled = Table(  # an event's newest label
+    "labelled",
+    metadata,
+    Column("event_id", String, primary_key=True),
+    Column("fraud", Boolean, nullable=False),
+    Column("source", String, nullable=False),
+    Column("alerted", Boolean, nullable=False),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("topic", String, primary_key=True),  # where the record stood, and stands in its `.dlq` sealed
+    Column("part", BigInteger, primary_key=True),
+    Column("offset", BigInteger, primary_key=True),
+    Column("reason", String, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("key", LargeBinary),  # sealed, like the value
+    Column("value", LargeBinary, nullable=False),
+)
+Index("dead_letters_newest", dead_letters.c.at_us)
+
+outbox = Table(  # verdicts on their way to the log
+    "outbox",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("alert_id", String, nullable=False),
+    Column("event_id", String, nullable=False),
+    Column("fraud", Boolean, nullable=False),
+    Column("arrived_us", BigInteger, nullable=False),
+    Column("reverses", String),
+    Column("key", LargeBinary),  # sealed
+    Column("sent", Boolean, nullable=False),
+)
+Index("outbox_unsent", outbox.c.sent, outbox.c.number)
+
+positions = Table(
+    "positions",
+    metadata,
+    Column("reader", String, primary_key=True),
+    Column("topic", String, primary_key=True),
+    Column("part", BigInteger, primary_key=True),
+    Column("after", BigInteger, nullable=False),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("model_version", String, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+learned_labels = Table("learned_labels", metadata, Column("label_id", String, primary_key=True))
+
+waiting_labels = Table(
+    "waiting_labels",
+    metadata,
+    Column("label_id", String, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)

@@ -1,0 +1,419 @@
+"""The ledger: every record counts once, with its offset in the same transaction, on every database."""
+
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select, update
+
+from features.events import Label
+from stream.records import TP
+from stream.review import learning, tables
+from stream.review.ledger import Ledger, LedgerError
+from stream.wire import encode
+from tests.contract import dying_recorder
+from tests.contract.ledger_records import (
+    NAMES,
+    NOON_US,
+    SEALER,
+    alert,
+    dead_letter,
+    decision,
+    label,
+    on_log,
+    recorder_of,
+    snapshot,
+)
+
+DAY_US = 86_400_000_000
+
+
+@pytest.fixture(scope="session")
+def make_database(tmp_path_factory):
+    """A maker of URLs of empty databases of one kind."""
+    return lambda: f"sqlite:///{tmp_path_factory.mktemp('ledger')}/deep/weir.db"
+
+
+@pytest.fixture
+def database(make_database):
+    return make_database()
+
+
+@pytest.fixture
+def ledger(database):
+    found = Ledger.open(database)
+    yield found
+    found.close()
+
+
+def state_of(ledger, event_id):
+    a = tables.alerts.c
+    with ledger.engine.begin() as db:
+        return tuple(db.execute(select(a.state, a.settled_by).where(a.event_id == event_id)).one())
+
+
+# --- the recorder's side
+
+
+def test_a_decision_is_kept_whole_as_it_came_and_the_first_of_an_id_wins(ledger):
+    recorder = recorder_of(ledger)
+    first, second = decision(score=0.9), decision(score=0.1)
+    recorder.record(on_log("decisions", first, second, decision("e2")))
+    recorder.record(on_log("decisions", decision(score=0.2), first=3))
+    assert ledger.decision("e1") == encode(first)
+    assert ledger.counters() == {"events": 2, "repeated": 2}
+
+
+def test_an_id_with_another_body_is_counted_as_a_conflict_in_one_chunk_or_two(ledger):
+    recorder = recorder_of(ledger)
+    recorder.record(on_log("decisions", decision(body="aa"), decision(body="bb")))
+    assert ledger.counters()["conflicts"] == 1
+    recorder.record(on_log("decisions", decision(body="cc"), decision(body="aa"), first=2))
+    assert ledger.counters()["conflicts"] == 2
+
+
+def test_records_below_the_stored_offsets_were_written_before(ledger):
+    chunk = on_log("decisions", decision("e1"), decision("e2"))
+    recorder_of(ledger).record(chunk)
+    assert recorder_of(Ledger(ledger.engine)).record(chunk) == {}
+    assert ledger.positions("record") == {TP("decisions", 0): 2}
+    assert ledger.counters()["events"] == 2
+
+
+def test_a_recorder_that_was_thought_dead_takes_no_position_back(ledger):
+    asleep = recorder_of(ledger)
+    chunk = on_log("decisions", *(decision(f"e{number}") for number in range(10)))
+    recorder_of(ledger).record(chunk)
+    asleep.record(chunk[:3])
+    assert ledger.positions("record") == {TP("decisions", 0): 10}
+    assert ledger.counters() == {"events": 10, "repeated": 3}
+
+
+def test_recorders_of_several_partitions_write_side_by_side(ledger):
+    """On Kafka there may be as many recorders as partitions; their decisions get different numbers."""
+    faults = []
+
+    def run(part):
+        recorder = recorder_of(ledger)
+        chunk = on_log("decisions", *(decision(f"{part}-{number}") for number in range(60)), part=part)
+        try:
+            for record in chunk:
+                recorder.record([record])
+        except Exception as error:  # noqa: BLE001 - shown by the assertion
+            faults.append(error)
+
+    threads = [threading.Thread(target=run, args=(part,)) for part in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert ledger.counters() == {"events": 180}
+
+
+def test_when_the_transaction_fails_neither_the_rows_nor_the_offsets_are_there(ledger):
+    chunk = on_log("decisions", decision("e1"))
+    recorder = recorder_of(ledger)
+    with ledger.engine.begin() as db:
+        db.exec_driver_sql("DROP TABLE positions")
+    with pytest.raises(Exception, match="positions"):
+        recorder.record(chunk)
+    tables.metadata.create_all(ledger.engine)
+    assert ledger.decision("e1") is None
+    recorder.record(chunk)
+    assert ledger.decision("e1") is not None
+
+
+@pytest.mark.parametrize(("when", "kept"), [("before", 0), ("after", 2)])
+def test_a_kill_around_the_commit_is_harmless_since_the_chunk_comes_again(database, ledger, when, kept):
+    """Killed before: nothing is there. Killed after, with the log's offset not committed: nothing counts twice."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.contract.dying_recorder", database, when],
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert ledger.counters().get("events", 0) == kept
+    recorder_of(ledger).record(dying_recorder.chunk())
+    assert ledger.counters() == {
+        "events": 2,
+        "alerts": 1,
+        "labelled": 1,
+        "labelled_fraud": 1,
+        "alerts_labelled": 1,
+        "alerts_fraud": 1,
+    }
+
+
+def test_a_batch_longer_than_a_list_of_ids_may_be_is_recorded_whole(ledger):
+    chunk = on_log("decisions", *(decision(f"e{number}") for number in range(3_000)))
+    recorder_of(ledger).record(chunk)
+    assert ledger.counters()["events"] == 3_000
+
+
+# --- what cannot be read
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        b"{broken",
+        b"\xff\xfe",
+        b'{"event_id": "e9"}',
+        encode(decision("e9", arrived_us=1 << 63)),
+        encode(decision("e\0")),
+        encode(decision("e9", decided_at="yesterday")),
+        encode(decision("e9", v=2)),
+    ],
+)
+def test_a_record_that_nobody_can_read_becomes_a_dead_letter_and_stops_nothing(ledger, foreign):
+    recorder = recorder_of(ledger)
+    recorder.record(on_log("decisions", decision("e1"), foreign, decision("e2")))
+    (letter,) = ledger.dead_letters(10)
+    assert (letter.topic, letter.offset) == ("decisions", 1)
+    assert "not a record that Weir writes" in letter.reason
+    assert SEALER.open(letter.value) == foreign
+    assert ledger.counters() == {"events": 2}
+    assert recorder.counts["unreadable"] == 1
+
+
+def test_a_label_is_read_as_the_score_role_reads_it_and_a_bad_one_is_passed_over(ledger):
+    recorder = recorder_of(ledger)
+    spare = (
+        b'{"label_id": 7, "event_id": 42, "label": "fraud", "source": "bank", "labelled_at": "2026-01-01"}'
+    )
+    zoned = spare.replace(b'"2026-01-01"', b'"2026-01-01T10:00:00Z"')
+    recorder.record(on_log("labels", b"{broken", b'{"label": "perhaps"}', spare, zoned, label("e1")))
+    counters = ledger.counters()
+    assert counters["labelled"] == 2
+    assert counters["labelled_fraud"] == 2
+    assert recorder.counts["unreadable"] == 3
+    assert ledger.dead_letters(10) == []
+
+
+def test_a_dead_letter_is_found_by_where_it_stood_and_its_key_is_sealed(ledger):
+    recorder_of(ledger).record([dead_letter(key=b"4111111111111111", value=b"sealed")])
+    letter = ledger.dead_letter("transactions/3@77")
+    assert (letter.reason, letter.value, letter.at_us) == ("no amount", b"sealed", 5)
+    assert b"4111" not in letter.key
+    assert SEALER.open(letter.key) == b"4111111111111111"
+    assert ledger.dead_letter("transactions/3@78") is None
+    assert ledger.dead_letter("nonsense") is None
+
+
+@pytest.mark.parametrize(
+    "foreign", [{"partition": "first"}, {"offset": None}, {"at": "9" * 30}, {"reason": "a\0b"}]
+)
+def test_a_dead_letter_that_weir_did_not_write_stops_nothing(ledger, foreign):
+    recorder_of(ledger).record([dead_letter(**foreign), *on_log("decisions", decision("e1"))])
+    (letter,) = ledger.dead_letters(10)
+    assert letter.topic == "transactions.dlq"
+    assert "not a record that Weir writes" in letter.reason
+    assert ledger.decision("e1") is not None
+
+
+def test_a_tenants_prefix_is_taken_off(ledger):
+    recorder_of(ledger, prefix="shop.").record(
+        [*on_log("shop.decisions", decision("e1")), *on_log("shop.labels", label("e1"))]
+    )
+    assert ledger.counters() == {"events": 1, "labelled": 1, "labelled_fraud": 1}
+
+
+# --- labels meet alerts
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["alert", "fraud", "legitimate"]), st.sampled_from("abc")), max_size=12
+)
+
+
+@given(steps=STEPS, size=st.integers(1, 5))
+@settings(max_examples=15)
+def test_statistics_count_each_event_once_whatever_comes_first(make_database, steps, size):
+    ledger = Ledger.open(make_database())
+    recorder, records, offsets = recorder_of(ledger), [], {"alerts": 0, "labels": 0}
+    newest, alerted = {}, set()
+    for number, (kind, event) in enumerate(steps):
+        topic = "alerts" if kind == "alert" else "labels"
+        made = alert(event) if kind == "alert" else label(event, kind == "fraud", f"l{number}")
+        records += on_log(topic, made, first=offsets[topic])
+        offsets[topic] += 1
+        if kind == "alert":
+            alerted.add(event)
+        else:
+            newest[event] = kind == "fraud"
+    for start in range(0, len(records), size):
+        recorder.record(records[start : start + size])
+    counters = ledger.counters()
+    assert counters.get("alerts", 0) == len(alerted)
+    assert counters.get("labelled", 0) == len(newest)
+    assert counters.get("labelled_fraud", 0) == sum(newest.values())
+    assert counters.get("alerts_labelled", 0) == len(alerted & newest.keys())
+    assert counters.get("alerts_fraud", 0) == sum(newest[event] for event in alerted & newest.keys())
+    for event in alerted:
+        assert (state_of(ledger, event)[0] == "open") == (event not in newest)
+    ledger.close()
+
+
+@pytest.mark.parametrize("order", ["alert first", "label first", "together"])
+def test_a_label_from_elsewhere_answers_the_alert_of_its_event(ledger, order):
+    recorder, alerts, labels = (
+        recorder_of(ledger),
+        on_log("alerts", alert("e1")),
+        on_log("labels", label("e1")),
+    )
+    chunks = {"alert first": [alerts, labels], "label first": [labels, alerts], "together": [labels + alerts]}
+    for chunk in chunks[order]:
+        recorder.record(chunk)
+    assert state_of(ledger, "e1") == ("fraud", "chargeback")
+
+
+def test_a_later_label_changes_the_statistics_but_not_who_settled_the_alert(ledger):
+    recorder = recorder_of(ledger)
+    recorder.record([*on_log("alerts", alert("e1")), *on_log("labels", label("e1", fraud=True))])
+    recorder.record(on_log("labels", label("e1", fraud=False, label_id="l2", source="bank"), first=1))
+    assert state_of(ledger, "e1") == ("fraud", "chargeback")
+    assert ledger.counters()["alerts_fraud"] == 0
+
+
+# --- the stream's clock
+
+
+def test_the_streams_clock_is_now_while_its_events_are_decided_soon_after_they_arrive(ledger):
+    silent_for_days = NOON_US + 3 * DAY_US
+    assert ledger.clock_us(silent_for_days) == silent_for_days
+    recorder_of(ledger).record(on_log("decisions", decision("e1")))
+    assert ledger.clock_us(silent_for_days) == silent_for_days
+
+
+def test_the_clock_of_a_history_or_a_simulation_is_its_newest_arrival(ledger):
+    first, second = NOON_US - 900 * DAY_US, NOON_US - 800 * DAY_US
+    recorder_of(ledger).record(
+        on_log("decisions", decision("e1", arrived_us=first), decision("e2", arrived_us=second))
+    )
+    assert ledger.clock_us(NOON_US) == second
+
+
+# --- the learner's side
+
+
+def test_the_learner_gets_the_features_logged_at_decision_time(ledger):
+    recorder_of(ledger).record(on_log("decisions", decision("e1", amount=3.5), decision("e2")))
+    log = ledger.decision_log(NAMES)
+    found = log.logged(["e1", "unknown", "e2"])
+    assert set(found) == {"e1", "e2"}
+    assert found["e1"][0] == 3.5
+    assert found["e1"][1] != found["e1"][1]  # NaN: not known
+
+
+def test_a_checkpoint_keeps_all_of_it_and_the_next_learner_goes_on_there(ledger):
+    log = ledger.decision_log(NAMES)
+    held, waits = Label("l1", "e1", True, "test", 5), Label("l2", "e9", False, "test", 6)
+    log.checkpoint(snapshot(1), {TP("labels", 0): 7}, [held], [waits])
+    assert ledger.positions("learn") == {TP("labels", 0): 7}
+    assert log.learned(["l1", "l2"]) == {"l1"}
+    assert ledger.waiting() == [waits]
+    assert ledger.newest_snapshot(0) == snapshot(1)
+    assert ledger.newest_snapshot(1) is None
+    log.checkpoint(None, {TP("labels", 0): 8}, [waits], [])
+    assert ledger.waiting() == []
+    assert ledger.newest_snapshot(0).number == 1
+
+
+def test_a_checkpoint_that_fails_keeps_nothing_of_it(ledger):
+    log = ledger.decision_log(NAMES)
+    log.checkpoint(snapshot(1), {TP("labels", 0): 7}, [], [])
+    with pytest.raises(Exception, match="snapshots"):
+        log.checkpoint(snapshot(1), {TP("labels", 0): 9}, [Label("l1", "e1", True, "test", 5)], [])
+    assert ledger.positions("learn") == {TP("labels", 0): 7}
+    assert log.learned(["l1"]) == set()
+
+
+def test_a_snapshot_lives_as_long_as_a_decision_that_names_it(ledger):
+    log = ledger.decision_log(NAMES)
+    recorder_of(ledger).record(
+        on_log("decisions", decision("e1", model_version="null-2"), decision("e2", model_version="null-14"))
+    )
+    for number in range(1, 31):
+        log.checkpoint(snapshot(number), {}, [], [])
+    kept = [each.number for each in ledger.snapshots()]
+    assert kept == [*range(30, 13, -1), 2]
+
+
+def test_snapshots_that_decisions_still_to_be_recorded_may_name_stay(ledger):
+    """The recorder is behind: what it has still to write names the model in use or a later one."""
+    log = ledger.decision_log(NAMES)
+    recorder = recorder_of(ledger)
+    for number in range(1, 41):
+        log.checkpoint(snapshot(number), {}, [], [])
+        if number == 5:
+            recorder.record(on_log("decisions", decision("e1", model_version="null-5")))
+    assert [each.number for each in ledger.snapshots()] == list(range(40, 4, -1))
+
+
+def test_snapshots_are_let_go_where_a_pinned_model_decides(ledger, monkeypatch):
+    monkeypatch.setattr(learning, "KEPT_UNNAMED", 20)
+    recorder_of(ledger).record(on_log("decisions", decision("e1", model_version="pinned-1")))
+    log = ledger.decision_log(NAMES)
+    for number in range(1, 31):
+        log.checkpoint(snapshot(number), {}, [], [])
+    assert [each.number for each in ledger.snapshots()] == list(range(30, 10, -1))
+
+
+def test_recent_decisions_come_oldest_first(ledger):
+    chunk = on_log("decisions", *(decision(f"e{n}", arrived_us=n, amount=n) for n in range(9)))
+    recorder_of(ledger).record(chunk)
+    assert [(at, vector[0]) for at, vector in ledger.recent(3, NAMES)] == [(6, 6.0), (7, 7.0), (8, 8.0)]
+
+
+# --- the schema
+
+
+def test_a_database_newer_than_this_weir_is_refused_by_name(database):
+    ledger = Ledger.open(database)
+    with ledger.engine.begin() as db:
+        db.execute(update(tables.schema_version).values(version=99))
+    ledger.close()
+    with pytest.raises(LedgerError, match="has schema 99, this Weir knows 1"):
+        Ledger.open(database)
+
+
+def test_several_processes_may_make_the_schema_at_once(database):
+    faults, opened = [], []
+
+    def run():
+        try:
+            opened.append(Ledger.open(database))
+        except Exception as error:  # noqa: BLE001 - shown by the assertion
+            faults.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for ledger in opened:
+        ledger.close()
+    assert faults == []
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://weir:secret@127.0.0.1:1/weir?connect_timeout=2", "refused"),
+        ("sqlite:////proc/nowhere/weir.db", "nowhere"),
+        ("mysql://127.0.0.1/weir", "SQLite"),
+        ("sqlite://", "in a file"),
+        ("nonsense", "parse"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_named_without_its_password(url, said):
+    with pytest.raises(LedgerError, match=said) as fault:
+        Ledger.open(url)
+    assert "secret" not in str(fault.value)
+    assert "cannot be used" in str(fault.value)
