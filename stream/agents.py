@@ -1,0 +1,164 @@
+"""What every Faust app of ours has in common: its settings, the guard around its agents, its way out, and how it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn, Protocol, TypeVar
+
+import faust
+from yarl import URL
+
+from stream.broker import directory_of
+from stream.embedded.transport import log_of
+from stream.records import Outgoing
+
+logger = logging.getLogger(__name__)
+
+CRASHED = 70
+"""Exit status after a fault that nothing expected (EX_SOFTWARE): nothing of the chunk in hand is committed."""
+
+SETTINGS: Mapping[str, Any] = {
+    "key_serializer": "raw",
+    "value_serializer": "raw",
+    "processing_guarantee": "at_least_once",
+    "producer_acks": -1,
+    "producer_max_batch_size": 900_000,  # below the broker's default limit of one megabyte
+    "producer_max_request_size": 2_000_000,
+    "producer_request_timeout": 30.0,  # a broker's restart fits in
+    "broker_commit_interval": 0.2,  # what a kill repeats
+    "broker_max_poll_records": 1_000,  # a chunk on Kafka
+    "broker_session_timeout": 10.0,  # how long a killed member's partitions wait
+    "stream_buffer_maxsize": 10_000,  # never reached: see stream.chunks.IN_FLIGHT
+    "stream_wait_empty": False,  # what is in hand at a stop is done again
+    "topic_disable_leader": True,
+    "topic_allow_declare": False,
+    "web_enabled": False,
+    "worker_redirect_stdouts": False,
+}
+"""At least once, delivered in chunks; no port opened, no table, no changelog, no topic of Faust's own."""
+
+T = TypeVar("T")
+Agent = Callable[[Any], Awaitable[None]]
+
+
+class Outlet(Protocol):
+    """The way out for batches."""
+
+    async def send(self, batches: Mapping[str, Sequence[Outgoing]]) -> None:
+        """Send to several topics, each record to its key's partition; returns when all of it is durable."""
+        ...
+
+
+def make_app(name: str, broker: str, datadir: Path) -> faust.App:
+    """A Faust app, member of the consumer group `name`, on the log at the URL `broker`.
+
+    `datadir` is where Faust wants a directory of its own; ours stays empty.
+    """
+    if not broker.startswith("kafka://"):
+        path = str(directory_of(broker).resolve())
+        return faust.App(
+            name, broker=[URL.build(scheme="embedded", path=path)], datadir=str(datadir), **SETTINGS
+        )
+    from stream.kafka import Transport
+
+    app = faust.App(name, broker=broker, datadir=str(datadir), **SETTINGS)
+    app.transport = Transport(app.conf.broker_consumer, app)
+    return app
+
+
+def outlet_for(app: faust.App, prefix: str = "") -> Outlet:
+    """The batch outlet that fits the app's log; `prefix` is put before every topic's name."""
+    if app.conf.broker[0].scheme == "kafka":
+        from stream.kafka import KafkaOutlet
+
+        return KafkaOutlet(app, prefix)
+    return LogOutlet(app, prefix)
+
+
+class LogOutlet:
+    """Appends to the embedded log that the app reads."""
+
+    def __init__(self, app: faust.App, prefix: str = "") -> None:
+        """`prefix` is put before every topic's name."""
+        self._log = log_of(app)
+        self._prefix = prefix
+
+    async def send(self, batches: Mapping[str, Sequence[Outgoing]]) -> None:
+        """One transaction for all topics."""
+        named = {self._prefix + name: records for name, records in batches.items() if records}
+        if named:
+            await in_thread(self._log.append_many, named)
+
+
+def guarded(agent: Agent) -> Agent:
+    """An agent whose unexpected fault ends the process at once, with status CRASHED.
+
+    Faust would acknowledge and drop what raised. The supervisor above starts the process again, and the chunk,
+    which was not committed, is delivered again.
+    """
+
+    @wraps(agent)
+    async def guard(stream: Any) -> None:
+        try:
+            await agent(stream)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, nothing more may be committed
+            _die(error)
+
+    return guard
+
+
+class OneBehind:
+    """Lets the second half of a chunk's work run while the first half of the next one does; halves keep their order.
+
+    A fault in a second half is as deadly as one in a guarded agent.
+    """
+
+    def __init__(self, second: Agent) -> None:
+        """`second` takes what the first half made."""
+        self._second = guarded(second)
+        self._running: asyncio.Future[None] | None = None
+
+    async def follow(self, made: Any) -> None:
+        """Begin the second half once the one before has ended, and return."""
+        if self._running is not None:
+            await self._running
+        self._running = asyncio.ensure_future(self._second(made))
+
+
+async def serve(app: faust.App) -> None:
+    """Run an app until SIGTERM or SIGINT. A fault of Faust itself ends the process at once, with status CRASHED."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    app.finalize()
+    await app.start()
+    logger.info("%s is ready", app.conf.id)
+    crashed = loop.create_task(app.wait_until_stopped())
+    asked = loop.create_task(stop.wait())
+    await asyncio.wait({crashed, asked}, return_when=asyncio.FIRST_COMPLETED)
+    if app.crash_reason:
+        _die(app.crash_reason)
+    await app.stop()
+
+
+async def in_thread(call: Callable[..., T], *args: Any, executor: ThreadPoolExecutor | None = None) -> T:
+    """Run something that blocks, so that the loop goes on answering."""
+    return await asyncio.get_running_loop().run_in_executor(executor, call, *args)
+
+
+def _die(error: BaseException) -> NoReturn:
+    traceback.print_exception(error)
+    sys.stderr.flush()
+    os._exit(CRASHED)

@@ -1,0 +1,146 @@
+"""The Faust app: one per role, its agents at most fifteen lines: take a chunk, call the role, emit, done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import faust
+
+from stream import bootstrap
+from stream.agents import OneBehind, guarded, in_thread, make_app, outlet_for, serve
+from stream.chunks import Chunk, chunks
+from stream.config import Config
+from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
+from stream.score import Applying
+
+CHECKPOINT_SECONDS = 5.0
+"""The learner keeps what it learned at least so often."""
+
+IDLE_SECONDS = 0.3
+"""... and when nothing came for so long."""
+
+HELD_RECORDS = 20_000
+"""... and when it took in so many records."""
+
+T = TypeVar("T")
+
+
+def run(role: str, config: Config) -> None:
+    """Run a role until SIGTERM or SIGINT; a fault that nothing expected ends the process with status CRASHED."""
+    app, closing = {"score": score_app, "learn": learn_app, "record": record_app}[role](config)
+    asyncio.run(serve(app))
+    closing()
+
+
+def role_app(role: str, config: Config) -> faust.App:
+    """The Faust app of one role: one consumer group."""
+    return make_app(f"{config.topic_prefix}weir-{role}", config.broker, config.dir / "faust")
+
+
+def score_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
+    """Transactions and labels in; decisions, alerts and dead letters out."""
+    app = role_app("score", config)
+    role, closing = bootstrap.score_role(config)
+    outlet = outlet_for(app, config.topic_prefix)
+    applying, answering = ThreadPoolExecutor(1, "apply"), ThreadPoolExecutor(1, "answer")
+
+    async def answer(made: tuple[Chunk, Applying]) -> None:
+        chunk, applied = made
+        await outlet.send(await in_thread(role.answer, applied, executor=answering))
+        chunk.done()
+
+    @app.agent(app.topic(config.topic(TRANSACTIONS), config.topic(LABELS)))
+    @guarded
+    async def score(stream: Any) -> None:
+        answers = OneBehind(answer)
+        async for chunk in chunks(stream):
+            await answers.follow((chunk, await in_thread(role.apply, chunk.records, executor=applying)))
+
+    return app, closing
+
+
+def record_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
+    """Decisions, alerts, labels and dead letters in; SQL rows out."""
+    app = role_app("record", config)
+    recorder, closing = bootstrap.recorder(config)
+    worker = ThreadPoolExecutor(1, "record")
+    names = (DECISIONS, ALERTS, LABELS, DEAD_TRANSACTIONS, DEAD_LABELS)
+
+    @app.agent(app.topic(*map(config.topic, names)))
+    @guarded
+    async def record(stream: Any) -> None:
+        async for chunk in chunks(stream):
+            await in_thread(recorder.record, chunk.records, executor=worker)
+            chunk.done()
+
+    return app, closing
+
+
+def learn_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
+    """Decisions and labels in; numbered snapshots out. A chunk is done when a checkpoint holds it."""
+    app = role_app("learn", config)
+    role, closing = bootstrap.learn_role(config)
+    worker = ThreadPoolExecutor(1, "learn")
+    held: list[Chunk] = []
+
+    async def checkpoint() -> None:
+        await in_thread(role.retry, executor=worker)
+        await in_thread(role.checkpoint, executor=worker)
+        for chunk in held:
+            if role.settled(chunk.tp, chunk.last):
+                chunk.done()
+        held[:] = [chunk for chunk in held if not chunk.is_done]
+
+    @app.agent(app.topic(config.topic(DECISIONS), config.topic(LABELS)))
+    @guarded
+    async def learn(stream: Any) -> None:
+        pace = Pace()
+        async for chunk in ticking(chunks(stream), IDLE_SECONDS):
+            if chunk is not None:
+                await in_thread(role.run, chunk.records, executor=worker)
+                held.append(chunk)
+                pace.took(len(chunk.records))
+            if held and (chunk is None or role.due or pace.due):
+                await checkpoint()
+                pace = Pace()
+
+    return app, closing
+
+
+class Pace:
+    """When the next checkpoint is due, by the clock or by what came since the last."""
+
+    def __init__(self) -> None:
+        """A checkpoint was made just now."""
+        self._at = asyncio.get_running_loop().time() + CHECKPOINT_SECONDS
+        self._records = 0
+
+    def took(self, records: int) -> None:
+        """So many records were taken in."""
+        self._records += records
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time."""
+        return self._records >= HELD_RECORDS or asyncio.get_running_loop().time() >= self._at
+
+
+async def ticking(items: AsyncIterator[T], seconds: float) -> AsyncIterator[T | None]:
+    """The items, and None whenever none came for so long. No item is lost when one comes in that moment."""
+    pending: asyncio.Task[T] | None = None
+    while True:
+        if pending is None:
+            pending = asyncio.ensure_future(anext(items))
+        done, _ = await asyncio.wait({pending}, timeout=seconds)
+        if not done:
+            yield None
+            continue
+        try:
+            item = pending.result()
+        except StopAsyncIteration:
+            return
+        pending = None
+        yield item

@@ -1,0 +1,219 @@
+"""Builds every part from one frozen Config. Tests swap their fakes in here; nothing else makes a client.
+
+River (with SciPy) and redis take seconds to import, so only the roles that use them do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from features.profile import Profile
+from features.profile import load as load_profile
+from features.store import InMemoryFeatureStore
+from stream.broker import ensure_topics, publisher_for
+from stream.champion import ChampionFeed, Pinned, Published, champion_from_file
+from stream.codec import Codec
+from stream.config import Config
+from stream.decide import AlertBudget
+from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
+from stream.embedded.server import ValkeyServer, running
+from stream.emit import Emitter
+from stream.history import History
+from stream.labels import LearnRole
+from stream.learn import Learner
+from stream.pipeline import Pipeline
+from stream.record import Recorder
+from stream.review.ledger import Ledger
+from stream.score import ScoreRole
+from stream.sealing import Sealer
+
+TOPICS = (TRANSACTIONS, LABELS, DECISIONS, ALERTS, DEAD_TRANSACTIONS, DEAD_LABELS)
+
+RECENT = 20_000
+"""Decisions from which a starting learner takes its idea of a day."""
+
+Closing = Callable[[], None]
+
+
+def prepare(config: Config) -> None:
+    """What every command that runs something needs: the directory, and the topics."""
+    config.dir.mkdir(parents=True, exist_ok=True)
+    if config.embedded:
+        make_topics(config, 1)
+
+
+def make_topics(config: Config, partitions: int) -> list[str]:
+    """Make Weir's topics where they are missing; gives their names. On Kafka this is somebody's own decision."""
+    names = [config.topic(name) for name in TOPICS]
+    ensure_topics(config.broker, dict.fromkeys(names, partitions))
+    return names
+
+
+@contextmanager
+def own_redis(config: Config) -> Iterator[Config]:
+    """While the block runs: a config whose Redis is up, our own in the directory unless one is named."""
+    if config.redis:
+        yield config
+        return
+    server = ValkeyServer(redis_directory(config))
+    url = server.start()
+    try:
+        yield msgspec.structs.replace(config, redis=url)
+    finally:
+        server.stop()
+
+
+def redis_directory(config: Config) -> Path:
+    """Where our own Redis keeps its data."""
+    return config.dir / "redis"
+
+
+def address_file(config: Config) -> Path:
+    """Where the review process writes the link to the queue."""
+    return config.dir / "review.url"
+
+
+def sealer(config: Config) -> Sealer:
+    """The keys of this Weir."""
+    return Sealer.at(config.dir)
+
+
+def emitter(profile: Profile, keys: Sealer) -> Emitter:
+    """Writes decisions as the profile allows them to be kept."""
+    return Emitter(
+        names=profile.features.names,
+        entities=profile.entities,
+        personal=profile.personal,
+        features_version=profile.features_version,
+        pseudonym=keys.pseudonym,
+        partition_by=profile.partition_by,
+    )
+
+
+def score_role(config: Config) -> tuple[ScoreRole, Closing]:
+    """The live scorer: features in Redis, the champion from the registry or pinned."""
+    from features.redis_store import RedisFeatureStore
+
+    profile, keys = load_profile(config.profile), sealer(config)
+    url, closing = _redis(config)
+    store = RedisFeatureStore(
+        url, profile.features, prefix=f"{config.topic_prefix}weir:", hash_key=keys.hash_key()
+    )
+    codec = Codec(profile, keys.seal, prefix=config.topic_prefix)
+    role = ScoreRole(codec, Pipeline(store), emitter(profile, keys), champions(config, profile))
+
+    def close() -> None:
+        store.close()
+        closing()
+
+    return role, close
+
+
+def _redis(config: Config) -> tuple[str, Closing]:
+    """The Redis that is named, or runs in the directory already, or one of our own until `Closing`."""
+    directory = redis_directory(config)
+    url = config.redis or running(directory)
+    if url:
+        return url, lambda: None
+    server = ValkeyServer(directory)
+    return server.start(), server.stop
+
+
+def champions(config: Config, profile: Profile) -> ChampionFeed:
+    """The pinned champion, or whatever the learner publishes."""
+    version, names = profile.features_version, profile.features.names
+    if config.model:
+        return Pinned(champion_from_file(Path(config.model), version, names))
+    ledger = Ledger.open(config.database)
+    return Published(ledger.newest_snapshot, version, names)
+
+
+def learn_role(config: Config) -> tuple[LearnRole, Closing]:
+    """The learner, going on from its last checkpoint."""
+    profile = load_profile(config.profile)
+    ledger = Ledger.open(config.database)
+    names = profile.features.names
+    learner = _learner(profile, ledger)
+    clock_us = 0
+    for clock_us, vector in ledger.recent(RECENT, names):
+        learner.observe(clock_us, vector)
+    role = LearnRole(
+        Codec(profile, prefix=config.topic_prefix),
+        learner,
+        ledger.decision_log(names),
+        names=names,
+        positions=ledger.positions("learn"),
+        waiting=ledger.waiting(),
+        clock_us=clock_us,
+        decisions_topic=config.topic(DECISIONS),
+    )
+    return role, ledger.close
+
+
+def new_learner(profile: Profile) -> Learner:
+    """A learner that knows nothing yet."""
+    from models.incremental import RiverScorer
+
+    return Learner(
+        RiverScorer(profile.features.names),
+        AlertBudget(profile.alerts_per_day),
+        features_version=profile.features_version,
+    )
+
+
+def _learner(profile: Profile, ledger: Ledger) -> Learner:
+    """The learner of the newest snapshot that fits the profile's features."""
+    from models.codec import load_scorer
+
+    learner = new_learner(profile)
+    snapshot = ledger.newest_snapshot(0)
+    if snapshot is not None:
+        learner.number = snapshot.number
+        if snapshot.features_version == profile.features_version:
+            learner.resume(load_scorer(snapshot.scorer, profile.features.names), snapshot.learned)
+    return learner
+
+
+def recorder(config: Config) -> tuple[Recorder, Closing]:
+    """Writes what happened into SQL."""
+    ledger, keys = Ledger.open(config.database), sealer(config)
+    codec = Codec(load_profile(config.profile), prefix=config.topic_prefix)
+    return Recorder(ledger, codec, keys.seal, prefix=config.topic_prefix), ledger.close
+
+
+def review(config: Config, port: int | None) -> None:
+    """Serve the review queue until a signal ends it."""
+    from stream.review.web import serve
+
+    publisher = publisher_for(config.broker)
+    serve(
+        ledger=Ledger.open(config.database),
+        publisher=publisher,
+        profile=load_profile(config.profile),
+        unseal=sealer(config).open,
+        prefix=config.topic_prefix,
+        token_file=config.dir / "keys" / "review.token",
+        address_file=address_file(config),
+        port=port,
+    )
+
+
+def replay(config: Config, profile: Profile, *, scores: Path | None, decisions: Path | None) -> History:
+    """A replay of history: the same pipeline over the store in memory, pinned or learning."""
+    keys = sealer(config)
+    pinned = None
+    if config.model:
+        pinned = champion_from_file(Path(config.model), profile.features_version, profile.features.names)
+    return History(
+        profile,
+        InMemoryFeatureStore(profile.features, hash_key=keys.hash_key()),
+        None if pinned else new_learner(profile),
+        pinned,
+        emitter(profile, keys),
+        scores=scores,
+        decisions=decisions,
+    )

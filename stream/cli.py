@@ -1,0 +1,96 @@
+"""The command line: ``weir`` speaks to people, and with ``--json`` to programs.
+
+Exit status 0 only when a command did what was asked; what a person did wrong is told in one line, with the mend.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import click
+
+from stream.config import Config, ConfigError, load
+
+logging.captureWarnings(True)
+
+HELPED: tuple[str, ...] = (
+    "features.located.ProfileError",
+    "models.snapshot.SnapshotError",
+    "models.codec.CodecError",
+    "features.store.StoreUnavailable",
+    "stream.rows.FileError",
+    "stream.up.AlreadyUp",
+    "stream.embedded.log.GroupTaken",
+    "stream.embedded.log.LogError",
+    "stream.embedded.server.ServerError",
+    "stream.send.NobodyWorks",
+    "stream.simulate.run.SimulationChanged",
+    "stream.review.database.LedgerError",
+    "stream.review.web.PortTaken",
+)
+"""Errors whose message is meant for the person who typed the command; any other is a fault of ours and keeps its traceback."""
+
+
+def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags that every command that touches state takes; they arrive as one Config."""
+    for name, text in reversed(
+        (
+            ("--dir", "where the embedded state lies (default .weir)"),
+            ("--broker", "embedded://DIR or kafka://HOST:PORT[,...]"),
+            ("--redis", "a Redis URL (default: our own server in the directory)"),
+            ("--database", "an SQLAlchemy URL (default: SQLite in the directory)"),
+            ("--profile", "a shipped profile's name, or a TOML file (default payments)"),
+            ("--topic-prefix", "put before every topic's name"),
+            ("--model", "a snapshot file: decide with this one, pinned"),
+        )
+    ):
+        command = click.option(name, help=text)(command)
+    return command
+
+
+def config_of(given: dict[str, Any]) -> Config:
+    """Take the configuration flags out of a command's arguments."""
+    names = ("dir", "broker", "redis", "database", "profile", "topic_prefix", "model")
+    return load({name: given.pop(name) for name in names})
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="weir")
+def weir() -> None:
+    """Catch fraud and anomalies in a stream while it flows, and learn from what analysts say."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    from stream import cli_history, cli_look, cli_run
+
+    for module in (cli_run, cli_history, cli_look):
+        module.register(weir)
+    level = os.environ.get("WEIR_LOG", "WARNING").upper()
+    logging.basicConfig(
+        level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    try:
+        weir.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except ConfigError as error:
+        fail(str(error))
+    except Exception as error:
+        if f"{type(error).__module__}.{type(error).__qualname__}" not in HELPED:
+            raise
+        fail(str(error))
+    sys.exit(0)
+
+
+def fail(message: str) -> NoReturn:
+    """Say what went wrong and exit with status 1."""
+    click.echo(f"weir: {message}", err=True)
+    sys.exit(1)

@@ -1,0 +1,198 @@
+"""Bytes become events, or dead letters with a reason; Weir's own records become bytes and back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import cast
+
+import msgspec
+
+from features.events import Label, Transaction, to_us
+from features.faults import FieldError, masked, shortened, shown
+from features.mapping import Row, text_reader, time_reader
+from features.profile import Profile
+from stream.decisions import LABELS, LabelRecord
+from stream.faulty import RecordError, refuse, refuse_repeated
+from stream.records import ARRIVED, Outgoing, Record
+from stream.wire import SCHEMA, WireError, decode, encode
+
+__all__ = ["Codec", "DeadLetter", "Decoded", "RecordError", "WireError", "arrival_us", "decode", "encode"]
+
+MAX_BYTES = 1_000_000
+"""A record with a longer value is refused unread."""
+
+MAX_REASON = 500
+MAX_SHAPES = 1_000  # different sets of fields that are remembered
+MAX_UNKNOWN = 100  # different unknown fields that are counted by name
+OTHERS = "(others)"
+
+LATEST_ARRIVAL_US = to_us(datetime(2200, 1, 1, tzinfo=UTC))
+
+LABEL_FIELDS = frozenset(LabelRecord.__struct_fields__)
+VERDICTS = {"fraud": True, "legitimate": False}
+
+
+class DeadLetter(msgspec.Struct, frozen=True, gc=False):
+    """A record that could not be used, and why."""
+
+    topic: str  # without a tenant's prefix
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+    reason: str  # for people: names the field, what is expected and what was found; no personal value in it
+    at_us: int  # when it arrived, to give it back its clock when it is replayed
+
+
+Decoded = Transaction | Label | DeadLetter
+
+
+class Codec:
+    """Reads the records of the topics `transactions` and `labels` as one profile maps them."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        seal: Callable[[bytes], bytes] | None = None,
+        *,
+        prefix: str = "",
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        """`seal` is needed for `outgoing` only; `prefix` is the tenant's, taken off topics.
+
+        `unknown` counts the fields that were ignored, by name: MAX_UNKNOWN names, the rest under OTHERS.
+        """
+        self.unknown: Counter[str] = Counter()
+        self._transaction = profile.mapper.transaction
+        self._fields = profile.source.known
+        self._max_ahead_us = profile.max_ahead_us
+        self._seal = seal
+        self._prefix = prefix
+        self._max_bytes = max_bytes
+        self._json = msgspec.json.Decoder()
+        self._ignored_of: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def decode_many(self, records: Sequence[Record]) -> list[Decoded]:
+        """Decode records, each for itself, in order."""
+        return [self.decode(record) for record in records]
+
+    def decode(self, record: Record) -> Decoded:
+        """The event that a record holds, or a dead letter."""
+        try:
+            arrived_us = arrival_us(record)
+            raw = self._object(record.value)
+            if record.topic.endswith(LABELS) and record.topic.removeprefix(self._prefix) == LABELS:
+                return self._label(raw, arrived_us)
+            self._count_unknown(raw, self._fields)
+            return self._transaction(raw, arrived_us)
+        except (FieldError, RecordError) as error:
+            return self.dead_letter(record, str(error))
+
+    def dead_letter(self, record: Record, reason: str) -> DeadLetter:
+        """A dead letter of a record; what could be a card number is masked in the reason."""
+        return DeadLetter(
+            topic=record.topic.removeprefix(self._prefix),
+            partition=record.partition,
+            offset=record.offset,
+            key=record.key,
+            value=record.value,
+            reason=shortened(masked(reason), MAX_REASON),
+            at_us=_when(record),
+        )
+
+    def outgoing(self, letter: DeadLetter) -> Outgoing:
+        """The dead letter as a record for the topic `<its topic>.dlq`: the bytes as they came, sealed."""
+        if self._seal is None:
+            raise RuntimeError("this codec was built without a seal: it only reads")
+        headers = {
+            "reason": letter.reason,
+            "topic": letter.topic,
+            "partition": str(letter.partition),
+            "offset": str(letter.offset),
+            "at": str(letter.at_us),
+        }
+        encoded = tuple((name, text.encode("utf-8", "replace")) for name, text in headers.items())
+        return Outgoing(letter.key, self._seal(letter.value), encoded)
+
+    def _object(self, value: bytes) -> Row:
+        if len(value) > self._max_bytes:
+            raise RecordError(f"the record has {len(value):,} bytes; at most {self._max_bytes:,} are read")
+        try:
+            raw = self._json.decode(value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            refuse(value, error)
+        if type(raw) is not dict:
+            raise RecordError(f"the record is not a JSON object but {shown(raw, personal=True)}")
+        if value.count(b'":') != len(raw) or _spaced(value):
+            refuse_repeated(
+                value
+            )  # else each colon that follows a name directly is a field of its own: none is twice
+        return cast("Row", raw)
+
+    def _count_unknown(self, raw: Row, known: frozenset[str]) -> None:
+        shape = tuple(raw)
+        ignored = self._ignored_of.get(shape)
+        if ignored is None:
+            ignored = tuple(name for name in shape if name not in known)
+            if len(self._ignored_of) < MAX_SHAPES:
+                self._ignored_of[shape] = ignored
+        for name in ignored:
+            counted = name if name in self.unknown or len(self.unknown) < MAX_UNKNOWN else OTHERS
+            self.unknown[counted] += 1
+
+    def _label(self, raw: Row, arrived_us: int) -> Label:
+        self._count_unknown(raw, LABEL_FIELDS)
+        if raw.get("v", SCHEMA) != SCHEMA:
+            raise FieldError("v", f"the schema version {SCHEMA}", shown(raw["v"]))
+        verdict = raw.get("label")
+        if not isinstance(verdict, str) or verdict not in VERDICTS:
+            raise FieldError("label", '"fraud" or "legitimate"', shown(verdict))
+        if _LABELLED_AT(raw) > arrived_us + self._max_ahead_us:
+            late = shown(raw["labelled_at"])
+            raise FieldError("labelled_at", "a time not after the label's arrival", late)
+        return Label(
+            label_id=_LABEL_ID(raw),
+            event_id=_EVENT_ID(raw),
+            fraud=VERDICTS[verdict],
+            source=_SOURCE(raw),
+            arrived_us=arrived_us,
+            reverses=_REVERSES(raw) or None,
+        )
+
+
+_LABEL_ID, _EVENT_ID, _SOURCE = text_reader("label_id"), text_reader("event_id"), text_reader("source")
+_REVERSES, _LABELLED_AT = text_reader("reverses", optional=True), time_reader("labelled_at")
+
+
+_TAB, _NEWLINE, _RETURN, _SPACE = b"\t\n\r "
+
+
+def _spaced(value: bytes) -> bool:
+    """Whether white space may stand between a name and its colon."""
+    if _NEWLINE in value or _TAB in value or _RETURN in value:
+        return True
+    return _SPACE in value and value.find(b" :") >= 0
+
+
+def arrival_us(record: Record) -> int:
+    """When a record arrived, in microseconds since 1970: by its header, or the log. Raises RecordError."""
+    for name, value in record.headers:
+        if name == ARRIVED:
+            if not value.isdigit() or len(value) > 18 or int(value) > LATEST_ARRIVAL_US:
+                found = shown(value.decode("utf-8", "replace"))
+                raise RecordError(f"the header {ARRIVED}: expected microseconds since 1970, found {found}")
+            return int(value)
+    if record.timestamp_ms < 0:
+        raise RecordError(
+            f"the record has neither a header {ARRIVED} nor the log's time: its clock is unknown"
+        )
+    return record.timestamp_ms * 1_000
+
+
+def _when(record: Record) -> int:
+    try:
+        return arrival_us(record)
+    except RecordError:
+        return max(0, record.timestamp_ms * 1_000)

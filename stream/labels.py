@@ -1,0 +1,205 @@
+"""The learn role: labels are joined with the features logged at decision time, and what is learned is published.
+
+Its effects are exactly once although records come at least once: a checkpoint writes the snapshot, the log positions
+behind it, the labels it holds and those still waiting for their decision in one SQL transaction. Records below the
+stored positions, and label ids learned before, change nothing.
+
+No label is learned before the stream's clock, the newest arrival among the decisions, has reached it. On a stream that
+happens now that is at once; on a history sent through faster than it happened it keeps the learner from knowing on
+Monday what was said on Friday. Labels that are early stay in memory, and the position in the log stays before them.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from features.events import Label
+from models.snapshot import Snapshot
+from stream.codec import Codec, DeadLetter
+from stream.learn import Learner
+from stream.records import TP, Record
+
+Vector = tuple[float, ...]
+
+WAITING = 100_000
+"""Labels kept while their decision is not recorded; beyond it the oldest are given up, and counted."""
+
+
+class DecisionLog(Protocol):
+    """What the learner needs of the ledger."""
+
+    def logged(self, event_ids: Sequence[str]) -> Mapping[str, Vector]:
+        """The features logged with the decisions of those of these events that have one."""
+        ...
+
+    def learned(self, label_ids: Sequence[str]) -> set[str]:
+        """Those of these labels that an earlier checkpoint holds."""
+        ...
+
+    def checkpoint(
+        self,
+        snapshot: Snapshot | None,
+        positions: Mapping[TP, int],
+        learned: Sequence[Label],
+        waiting: Sequence[Label],
+    ) -> None:
+        """Keep all of this in one transaction; `waiting` replaces what waited before."""
+        ...
+
+
+class Observed(msgspec.Struct, gc=False):
+    """The part of a decision that the alert budget looks at."""
+
+    arrived_us: int
+    features: dict[str, float | None]
+
+
+class Early(NamedTuple):
+    """A label, and where it stands in the log; ordered by arrival."""
+
+    arrived_us: int
+    offset: int
+    tp: TP
+    label: Label
+
+
+class LearnRole:
+    """Learns from chunks of decisions and labels; `checkpoint` makes what it did durable."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        learner: Learner,
+        log: DecisionLog,
+        *,
+        names: Sequence[str],
+        positions: Mapping[TP, int],
+        waiting: Iterable[Label] = (),
+        clock_us: int = 0,
+        decisions_topic: str = "decisions",
+    ) -> None:
+        """Go on from the positions and waiting labels of the last checkpoint; the stream's clock stood at `clock_us`."""
+        self.counts: Counter[str] = Counter()
+        self.learner = learner
+        self._codec = codec
+        self._log = log
+        self._names = tuple(names)
+        self._positions = dict(positions)
+        self._stored = dict(positions)
+        self._waiting = {label.label_id: label for label in waiting}
+        self._learned: dict[str, Label] = {}
+        self._early: list[Early] = []  # a heap
+        self._clock_us = clock_us
+        self._decisions_topic = decisions_topic
+        self._observed = msgspec.json.Decoder(Observed)
+
+    def run(self, records: Sequence[Record]) -> None:
+        """Take in one chunk; raises what the ledger raises, and then this role is to be made anew."""
+        fresh = [record for record in records if record.offset >= self._positions.get(_tp(record), 0)]
+        labels = [record for record in fresh if record.topic != self._decisions_topic]
+        for early in self._new_labels(labels):
+            heapq.heappush(self._early, early)
+        for record in fresh:
+            if record.topic == self._decisions_topic:
+                self._observe(record)
+        self._join(self._due_labels())
+        self._positions.update((_tp(record), record.offset + 1) for record in fresh)
+
+    def _due_labels(self) -> list[Label]:
+        """Take from the early labels those that the clock has reached, in the order of their arrival."""
+        due: list[Label] = []
+        while self._early and self._early[0].arrived_us <= self._clock_us:
+            due.append(heapq.heappop(self._early).label)
+        return due
+
+    def _observe(self, record: Record) -> None:
+        try:
+            seen = self._observed.decode(record.value)
+        except msgspec.MsgspecError:
+            self.counts["unreadable_decisions"] += 1
+            return
+        self._clock_us = max(self._clock_us, seen.arrived_us)
+        self.learner.observe(seen.arrived_us, vector_of(seen.features, self._names))
+
+    def _new_labels(self, records: Sequence[Record]) -> list[Early]:
+        """The labels in these records; the score role buries the bad ones, here they are passed over."""
+        decoded = self._codec.decode_many(records)
+        self.counts["unreadable_labels"] += sum(isinstance(label, DeadLetter) for label in decoded)
+        return [
+            Early(label.arrived_us, record.offset, _tp(record), label)
+            for record, label in zip(records, decoded, strict=True)
+            if isinstance(label, Label)
+        ]
+
+    def _unknown(self, labels: Sequence[Label]) -> list[Label]:
+        """Those that were neither learned before nor wait already, each once."""
+        known = self._learned.keys() | self._waiting.keys()
+        known |= self._log.learned([label.label_id for label in labels])
+        return list({label.label_id: label for label in labels if label.label_id not in known}.values())
+
+    def _join(self, arrived: Sequence[Label]) -> None:
+        labels = self._unknown(arrived)
+        logged = self._log.logged([label.event_id for label in labels])
+        matched = [label for label in labels if label.event_id in logged]
+        self.learner.learn((logged[label.event_id], label.fraud) for label in matched)
+        self._learned.update((label.label_id, label) for label in matched)
+        self._waiting.update((label.label_id, label) for label in labels if label.event_id not in logged)
+        self.counts["learned"] += len(matched)
+
+    def retry(self) -> None:
+        """Try the labels again whose decision was not recorded when they came."""
+        waiting, self._waiting = list(self._waiting.values()), {}
+        self._join(waiting)
+        while len(self._waiting) > WAITING:
+            del self._waiting[next(iter(self._waiting))]
+            self.counts["labels_given_up"] += 1
+
+    @property
+    def waiting(self) -> int:
+        """Labels whose decision is not recorded yet."""
+        return len(self._waiting)
+
+    @property
+    def due(self) -> bool:
+        """Whether enough was learned for a checkpoint."""
+        return self.learner.due
+
+    def checkpoint(self) -> bool:
+        """Make everything taken in so far durable; whether there was anything."""
+        reached = self._reached()
+        if reached == self._stored and not self.learner.ahead:
+            return False
+        positions = {f"{tp.topic}/{tp.partition}": offset for tp, offset in reached.items()}
+        snapshot = self.learner.snapshot(positions) if self.learner.ahead else None
+        self._log.checkpoint(snapshot, reached, list(self._learned.values()), list(self._waiting.values()))
+        self._stored = reached
+        self._learned.clear()
+        return True
+
+    def _reached(self) -> dict[TP, int]:
+        """From where the next learner would have to read: not beyond the first early label."""
+        reached = dict(self._positions)
+        for early in self._early:
+            reached[early.tp] = min(reached[early.tp], early.offset)
+        return reached
+
+    def settled(self, tp: TP, offset: int) -> bool:
+        """Whether the last checkpoint holds all of a partition's records up to this offset."""
+        return self._stored.get(tp, 0) > offset
+
+
+def vector_of(features: Mapping[str, float | None], names: Sequence[str]) -> Vector:
+    """Logged features as a vector in the order of `names`; what is not known is NaN."""
+    get = features.get
+    values = [get(name) for name in names]
+    return tuple([math.nan if value is None else value for value in values])
+
+
+def _tp(record: Record) -> TP:
+    return TP(record.topic, record.partition)

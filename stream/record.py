@@ -1,0 +1,167 @@
+"""The recorder: what stands on the topics becomes rows. A record that cannot be read is kept as a dead letter."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from features.events import Label, to_us
+from stream.codec import Codec, WireError, decode
+from stream.decisions import ALERTS, DECISIONS, LABELS, AlertRecord, DecisionRecord
+from stream.records import TP, Record
+from stream.review.ledger import RECORDER, Batch, Ledger
+
+LARGEST = 1 << 63
+"""SQL's whole numbers are smaller."""
+
+Row = dict[str, Any]
+
+
+class Recorder:
+    """Writes chunks of decisions, alerts, labels and dead letters into the ledger."""
+
+    def __init__(
+        self, ledger: Ledger, codec: Codec, seal: Callable[[bytes], bytes], *, prefix: str = ""
+    ) -> None:
+        """`codec` reads labels as the score role does; what may be personal is sealed; `prefix` is the tenant's."""
+        self.counts: Counter[str] = Counter()
+        self._ledger = ledger
+        self._codec = codec
+        self._seal = seal
+        self._prefix = prefix
+        self._positions = ledger.positions(RECORDER)
+
+    def record(self, records: Sequence[Record]) -> Counter[str]:
+        """Write a chunk in one transaction; what is below the stored offsets was written before."""
+        batch = Batch()
+        for record in records:
+            tp = TP(record.topic, record.partition)
+            if record.offset >= self._positions.get(tp, 0):
+                self._add(batch, record)
+                batch.positions[tp] = record.offset + 1
+        if not batch.positions:
+            return Counter()
+        counts = self._ledger.record(batch)
+        self._positions.update(batch.positions)
+        self.counts.update(counts)
+        return counts
+
+    def _add(self, batch: Batch, record: Record) -> None:
+        topic = record.topic.removeprefix(self._prefix)
+        try:
+            if topic == DECISIONS:
+                batch.decisions.append(_decision(record))
+            elif topic == ALERTS:
+                batch.alerts.append(_alert(record, self._sealed(record.key)))
+            elif topic == LABELS:
+                self._add_label(batch, record)
+            else:
+                batch.dead_letters.append(_dead_letter(record, self._sealed(record.key)))
+        except ValueError as error:
+            self._unreadable(batch, record, error)
+
+    def _add_label(self, batch: Batch, record: Record) -> None:
+        """A label that cannot be read is passed over: the score role buries it, with the reason."""
+        label = self._codec.decode(record)
+        if isinstance(label, Label):
+            batch.labels.append(_label(record, label))
+        else:
+            self.counts["unreadable"] += 1
+
+    def _unreadable(self, batch: Batch, record: Record, error: ValueError) -> None:
+        """Somebody else wrote into a topic of Weir's own."""
+        self.counts["unreadable"] += 1
+        letter = self._codec.dead_letter(record, f"not a record that Weir writes: {error}")
+        batch.dead_letters.append(
+            {
+                "topic": letter.topic,
+                "part": letter.partition,
+                "offset": letter.offset,
+                "reason": letter.reason,
+                "at_us": letter.at_us,
+                "key": self._sealed(letter.key),
+                "value": self._seal(letter.value),
+            }
+        )
+
+    def _sealed(self, key: bytes | None) -> bytes | None:
+        """A key is an entity's value as it came, which may be personal."""
+        return None if key is None else self._seal(key)
+
+
+class _LabelledAt(msgspec.Struct):
+    labelled_at: str | int | float
+
+
+def _decision(record: Record) -> Row:
+    read = decode(record.value, DecisionRecord)
+    return _storable(
+        {
+            "event_id": read.event_id,
+            "event_time": read.event_time,
+            "arrived_us": read.arrived_us,
+            "decided_us": to_us(datetime.fromisoformat(read.decided_at)),
+            "outcome": read.outcome,
+            "score": read.score,
+            "model_version": read.model_version,
+            "body": read.body,
+            "record": record.value,
+        }
+    )
+
+
+def _alert(record: Record, key: bytes | None) -> Row:
+    read = decode(record.value, AlertRecord)
+    return _storable(
+        {
+            "alert_id": read.alert_id,
+            "event_id": read.event_id,
+            "score": read.score,
+            "arrived_us": read.arrived_us,
+            "state": "open",
+            "key": key,
+            "record": record.value,
+        }
+    )
+
+
+def _label(record: Record, label: Label) -> Row:
+    return {
+        "label_id": label.label_id,
+        "event_id": label.event_id,
+        "fraud": label.fraud,
+        "source": label.source,
+        "labelled_at": str(msgspec.json.decode(record.value, type=_LabelledAt).labelled_at),
+        "arrived_us": label.arrived_us,
+        "reverses": label.reverses,
+    }
+
+
+def _dead_letter(record: Record, key: bytes | None) -> Row:
+    headers = {name: value.decode(errors="replace") for name, value in record.headers}
+    missing = {"topic", "partition", "offset", "reason", "at"} - headers.keys()
+    if missing:
+        raise WireError(f"a dead letter without {', '.join(sorted(missing))}")
+    return _storable(
+        {
+            "topic": headers["topic"],
+            "part": int(headers["partition"]),
+            "offset": int(headers["offset"]),
+            "reason": headers["reason"],
+            "at_us": int(headers["at"]),
+            "key": key,
+            "value": record.value,
+        }
+    )
+
+
+def _storable(row: Row) -> Row:
+    """The row, if every database takes it: whole numbers of 64 bits, texts without the character NUL."""
+    for name, value in row.items():
+        if (type(value) is int and not -LARGEST <= value < LARGEST) or (type(value) is str and "\0" in value):
+            raise WireError(f"its {name} cannot be stored")
+    return row

@@ -1,0 +1,87 @@
+"""The score role: records of transactions and labels in; decisions, alerts and dead letters out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from features.events import Event
+from features.store import Applied
+from stream.champion import ChampionFeed
+from stream.codec import Codec, DeadLetter, Decoded, encode
+from stream.decisions import ALERTS, DECISIONS
+from stream.emit import Emitter, alerting, now_text
+from stream.pipeline import Answer, Decision, Pipeline, Refused
+from stream.records import Outgoing, Record
+
+Outputs = dict[str, list[Outgoing]]
+"""Topic (without a tenant's prefix) -> records for it, in order."""
+
+
+class Applying(NamedTuple):
+    """A chunk on its way: decoded and applied, not answered yet."""
+
+    records: Sequence[Record]
+    decoded: Sequence[Decoded]
+    events: Sequence[Event]
+    applied: Sequence[Applied]
+
+
+class ScoreRole:
+    """Decides chunks of records. A chunk is done when what this returns is durable."""
+
+    def __init__(self, codec: Codec, pipeline: Pipeline, emitter: Emitter, champions: ChampionFeed) -> None:
+        """`counts` tells what happened since the start, for metrics."""
+        self.counts: Counter[str] = Counter()
+        self._codec = codec
+        self._pipeline = pipeline
+        self._emitter = emitter
+        self._champions = champions
+
+    def run(self, records: Sequence[Record]) -> Outputs:
+        """Both halves of one chunk: every record ends in a decision, a label applied, or a dead letter."""
+        return self.answer(self.apply(records))
+
+    def apply(self, records: Sequence[Record]) -> Applying:
+        """Decode a chunk and apply it to the store: the half that waits for the store's server.
+
+        The next chunk may be applied while this one is answered; chunks must be applied in order.
+        """
+        decoded = self._codec.decode_many(records)
+        events = [event for event in decoded if not isinstance(event, DeadLetter)]
+        return Applying(records, decoded, events, self._pipeline.store.apply(events))
+
+    def answer(self, applying: Applying) -> Outputs:
+        """Score, decide and encode what was applied: the half that computes."""
+        self._pipeline.champion = self._champions.newest()
+        answers = iter(self._pipeline.answer(applying.events, applying.applied))
+        outputs: Outputs = {}
+        decided_at = now_text()
+        for record, event in zip(applying.records, applying.decoded, strict=True):
+            if isinstance(event, DeadLetter):
+                self._bury(outputs, event)
+            else:
+                self._emit(outputs, record, next(answers), decided_at)
+        return outputs
+
+    def _emit(self, outputs: Outputs, record: Record, answer: Answer, decided_at: str) -> None:
+        if isinstance(answer, Decision):
+            self._decided(outputs, record, answer, decided_at)
+        elif isinstance(answer, Refused):
+            self._bury(outputs, self._codec.dead_letter(record, answer.reason))
+        else:
+            self.counts["labels"] += 1
+
+    def _decided(self, outputs: Outputs, record: Record, decision: Decision, decided_at: str) -> None:
+        self.counts[decision.applied.status.value] += 1
+        made = self._emitter.decision(decision, decided_at)
+        key = self._emitter.key(decision.event, record.key)
+        outputs.setdefault(DECISIONS, []).append(Outgoing(key, encode(made)))
+        if alerting(made):
+            self.counts["alerts"] += 1
+            outputs.setdefault(ALERTS, []).append(Outgoing(key, encode(self._emitter.alert(made))))
+
+    def _bury(self, outputs: Outputs, letter: DeadLetter) -> None:
+        self.counts["dead_letters"] += 1
+        outputs.setdefault(letter.topic + ".dlq", []).append(self._codec.outgoing(letter))

@@ -1,0 +1,116 @@
+"""What every app of ours has in common."""
+
+import asyncio
+import os
+import subprocess
+import sys
+
+import pytest
+
+from stream import agents
+from stream.agents import CRASHED, OneBehind, guarded, make_app
+
+
+def test_an_app_writes_at_least_once_and_nothing_of_fausts_own(tmp_path):
+    conf = make_app("g", f"embedded://{tmp_path}", tmp_path / "faust").conf
+    assert conf.id == "g"
+    assert conf.processing_guarantee.name == "AT_LEAST_ONCE"
+    assert conf.producer_acks == -1
+    assert conf.topic_disable_leader
+    assert not conf.topic_allow_declare
+    assert not conf.web_enabled
+    assert not conf.stream_wait_empty
+
+
+def test_an_app_finds_its_log_whatever_the_directory_is_called(tmp_path):
+    directory = tmp_path / "a, b; 50% #1?"
+    app = make_app("g", f"embedded://{directory}", tmp_path / "faust")
+    assert app.transport.log.directory == directory
+
+
+def test_an_agent_that_is_told_to_stop_stops():
+    @guarded
+    async def agent(stream):
+        await asyncio.sleep(60)
+
+    async def scenario():
+        task = asyncio.ensure_future(agent(None))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(scenario())
+
+
+def test_a_fault_ends_the_process_at_once_and_is_told():
+    code = """
+import asyncio, atexit
+from stream.agents import guarded
+
+@guarded
+async def agent(stream):
+    raise ValueError("nobody expected this")
+
+atexit.register(print, "a clean end")
+asyncio.run(agent(None))
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert ended.returncode == CRASHED
+    assert "ValueError: nobody expected this" in ended.stderr
+    assert "a clean end" not in ended.stdout
+
+
+def test_a_second_half_runs_while_the_next_first_half_does():
+    async def scenario():
+        going, may_end = asyncio.Event(), asyncio.Event()
+
+        async def second(made):
+            going.set()
+            await may_end.wait()
+
+        behind = OneBehind(second)
+        await behind.follow(1)
+        await going.wait()  # here the next chunk's first half would run
+        may_end.set()
+        await behind.follow(2)
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_no_second_half_begins_before_the_one_before_it_ended():
+    async def scenario():
+        told = []
+
+        async def second(made):
+            told.append(f"{made} begins")
+            for _ in range(5 - made):  # the later, the quicker
+                await asyncio.sleep(0)
+            told.append(f"{made} ends")
+
+        behind = OneBehind(second)
+        for made in range(5):
+            await behind.follow(made)
+        await asyncio.sleep(0.01)
+        return told
+
+    told = asyncio.run(scenario())
+    assert told == [f"{made} {what}" for made in range(5) for what in ("begins", "ends")]
+
+
+def test_a_fault_in_a_second_half_is_deadly_though_no_chunk_follows(monkeypatch):
+    deaths = []
+    monkeypatch.setattr(agents, "_die", deaths.append)
+
+    async def scenario():
+        async def second(made):
+            raise ValueError("told to fail")
+
+        await OneBehind(second).follow(1)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+    assert [str(error) for error in deaths] == ["told to fail"]

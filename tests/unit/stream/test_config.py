@@ -1,0 +1,57 @@
+"""Flags come before the environment, the environment before weir.toml; what cannot be used is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from stream.config import ConfigError, load, masked
+
+NOWHERE = Path("/nonexistent/weir.toml")
+
+
+def test_without_anything_all_state_is_embedded_under_one_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load({}, {}, NOWHERE)
+    assert config.dir == tmp_path / ".weir"
+    assert config.broker == f"embedded://{tmp_path}/.weir/log"
+    assert config.redis is None
+    assert config.database == f"sqlite:///{tmp_path}/.weir/weir.db"
+
+
+def test_a_flag_beats_the_environment_and_the_environment_beats_the_file(tmp_path):
+    file = tmp_path / "weir.toml"
+    file.write_text('profile = "file"\ntopic_prefix = "file."\nredis = "redis://file"\n')
+    environ = {"WEIR_PROFILE": "environment", "WEIR_TOPIC_PREFIX": "environment."}
+    config = load({"profile": "flag", "redis": None}, environ, file)
+    assert (config.profile, config.topic_prefix, config.redis) == ("flag", "environment.", "redis://file")
+
+
+def test_a_child_process_gets_the_same_settings_through_its_environment(tmp_path):
+    config = load({"dir": str(tmp_path), "redis": "unix:///x.sock"}, {}, NOWHERE)
+    assert load({}, config.environment(), NOWHERE) == config
+
+
+def test_an_unknown_setting_in_the_file_is_named_with_the_known_ones(tmp_path):
+    file = tmp_path / "weir.toml"
+    file.write_text('brokers = "kafka://x"\n')
+    with pytest.raises(ConfigError, match=r"brokers; known are dir, broker"):
+        load({}, {}, file)
+
+
+def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path):
+    file = tmp_path / "weir.toml"
+    file.write_text("profile = payments\n")
+    with pytest.raises(ConfigError, match=r"weir.toml is not TOML"):
+        load({}, {}, file)
+
+
+def test_a_broker_that_weir_does_not_speak_is_refused_without_showing_its_password():
+    with pytest.raises(ConfigError, match="neither embedded") as refused:
+        load({"broker": "amqp://me:secret@host"}, {}, NOWHERE)
+    assert "secret" not in str(refused.value)
+
+
+def test_passwords_are_masked_wherever_settings_are_shown(tmp_path):
+    config = load({"dir": str(tmp_path), "database": "postgresql://weir:secret@db/weir"}, {}, NOWHERE)
+    assert config.shown()["database"] == "postgresql://weir:***@db/weir"
+    assert masked("sqlite:////tmp/x.db") == "sqlite:////tmp/x.db"

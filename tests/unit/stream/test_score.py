@@ -1,0 +1,101 @@
+"""The score role: every record of a chunk ends in a decision, a label applied, or a dead letter."""
+
+import msgspec
+import pytest
+
+from features.profile import load
+from stream.champion import Pinned
+from stream.codec import Codec
+from stream.emit import Emitter
+from stream.pipeline import Champion, Pipeline
+from stream.records import Record
+from stream.score import ScoreRole
+from tests.unit.stream.fakes import AmountScorer, AmountStore
+
+PERSON = "card_000001234"
+
+
+@pytest.fixture
+def role():
+    profile = load("payments")
+    emitter = Emitter(
+        names=("amount", "seen"),
+        entities=profile.entities,
+        personal=profile.personal,
+        features_version="f",
+        pseudonym=lambda name, value: f"hash-of-{name}-{len(value)}",
+        partition_by=profile.partition_by,
+    )
+    codec = Codec(profile, lambda value: b"sealed:" + bytes(reversed(value)))
+    return ScoreRole(
+        codec, Pipeline(AmountStore()), emitter, Pinned(Champion(AmountScorer(), "amount-1", 0.5))
+    )
+
+
+def on_log(*values, topic="transactions"):
+    headers = (("arrived", b"1767312000000000"),)
+    return [
+        Record(topic, 0, at, PERSON.encode(), msgspec.json.encode(v), headers, 0)
+        for at, v in enumerate(values)
+    ]
+
+
+def payment(event_id, amount=10.0):
+    return {
+        "id": event_id,
+        "at": "2026-01-01T23:59:00Z",
+        "card": PERSON,
+        "merchant": "shop",
+        "device": "phone",
+        "country": "FR",
+        "channel": "chip",
+        "amount": amount,
+        "currency": "EUR",
+    }
+
+
+def test_a_chunk_becomes_decisions_alerts_and_dead_letters_in_order(role):
+    outputs = role.run(on_log(payment("a"), payment("b", amount=99.0), {"id": "c"}, payment("d")))
+    decided = [msgspec.json.decode(each.value)["event_id"] for each in outputs["decisions"]]
+    assert decided == ["a", "b", "d"]
+    (alert,) = [msgspec.json.decode(each.value) for each in outputs["alerts"]]
+    assert (alert["event_id"], alert["alert_id"]) == ("b", "alert-b")
+    assert len(outputs["transactions.dlq"]) == 1
+    assert role.counts == {"fresh": 3, "alerts": 1, "dead_letters": 1}
+
+
+def test_nothing_that_is_written_names_a_person_but_by_a_keyed_hash(role):
+    outputs = role.run(on_log(payment("a", amount=99.0)))
+    for topic in ("decisions", "alerts"):
+        (record,) = outputs[topic]
+        assert PERSON.encode() not in record.value
+        assert PERSON.encode() not in record.key
+        assert msgspec.json.decode(record.value)["entities"]["card"].startswith("hash-of-card")
+
+
+def test_a_decision_says_all_that_made_it(role):
+    (record,) = role.run(on_log(payment("a", amount=99.0)))["decisions"]
+    made = msgspec.json.decode(record.value)
+    assert (made["model_version"], made["threshold"], made["rung"]) == ("amount-1", 0.5, "river")
+    assert made["features"] == {"amount": 9900.0, "seen": 1.0}
+    assert made["v"] == 1
+
+
+def test_a_label_is_applied_and_answered_by_nothing(role):
+    said = {
+        "label_id": "l1",
+        "event_id": "a",
+        "label": "fraud",
+        "source": "test",
+        "labelled_at": "2026-01-01T00:00:00+00:00",
+        "v": 1,
+    }
+    assert role.run(on_log(said, topic="labels")) == {}
+    assert role.counts == {"labels": 1}
+
+
+def test_a_refused_event_is_buried_and_its_neighbours_keep_their_own_answers(role):
+    outputs = role.run(on_log(payment("a"), payment("a", amount=55.0), payment("b", amount=99.0)))
+    assert [msgspec.json.decode(each.value)["event_id"] for each in outputs["decisions"]] == ["a", "b"]
+    (letter,) = outputs["transactions.dlq"]
+    assert "'a'" in dict(letter.headers)["reason"].decode()

@@ -1,0 +1,164 @@
+"""Weir's own records: what was written is read for ever, and what a later schema says is not guessed at.
+
+The files in tests/golden are what version 1 put on the wire. They never change: a new schema adds others.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.profile import load
+from stream.codec import Codec, DeadLetter
+from stream.decisions import AlertRecord, DecisionRecord, LabelRecord, ReasonRecord
+from stream.sealing import Sealer
+from stream.wire import WireError, decode, encode
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+
+REASONS = [
+    ReasonRecord("terminal_risk_7d", 0.25, 1.5),
+    ReasonRecord("customer_ratio_amount_30d", None, -0.125),
+]
+DECISION = DecisionRecord(
+    event_id="Käse-1",
+    kind="transaction",
+    outcome="review",
+    score=0.8125,
+    rung="river",
+    reasons=REASONS,
+    event_time="2018-04-01T00:00:31+00:00",
+    arrived_us=1522540831000000,
+    decided_at="2018-04-01T00:00:31.500000+00:00",
+    model_version="river-12",
+    features_version="5bd4bab7422252ff",
+    threshold=0.75,
+    features={"amount": 57.16, "customer_ratio_amount_30d": None},
+    entities={"customer": "48e6bda0841adadd9d7d54e723af9792", "terminal": "3156"},
+    amount=5716,
+    currency="EUR",
+    body="c489613b83fce9a2",
+    seq=7,
+)
+ALERT = AlertRecord(
+    alert_id="alert-Käse-1",
+    event_id="Käse-1",
+    score=0.8125,
+    outcome="review",
+    entities={"terminal": "3156"},
+    reasons=REASONS,
+    event_time="2018-04-01T00:00:31+00:00",
+    arrived_us=1522540831000000,
+    amount=5716,
+    currency="EUR",
+    model_version="river-12",
+)
+LABEL = LabelRecord("l1", "Käse-1", "fraud", "analyst", "2018-04-08T00:00:31+00:00", reverses="l0")
+
+WRITTEN = [
+    ("decision.v1.json", DECISION),
+    ("decision_late.v1.json", msgspec.structs.replace(DECISION, threshold=None, late=True, approximate=True)),
+    ("alert.v1.json", ALERT),
+    ("label.v1.json", msgspec.structs.replace(LABEL, reverses=None)),
+    ("label_reversing.v1.json", LABEL),
+]
+
+
+@pytest.mark.parametrize(("file", "record"), WRITTEN, ids=[file for file, _ in WRITTEN])
+def test_version_1_is_read_as_it_was_meant(
+    file: str, record: DecisionRecord | AlertRecord | LabelRecord
+) -> None:
+    assert decode((GOLDEN / file).read_bytes(), type(record)) == record
+
+
+@pytest.mark.parametrize(("file", "record"), WRITTEN, ids=[file for file, _ in WRITTEN])
+def test_version_1_is_written_as_it_always_was(
+    file: str, record: DecisionRecord | AlertRecord | LabelRecord
+) -> None:
+    assert encode(record) == (GOLDEN / file).read_bytes().rstrip(b"\n")
+
+
+def test_a_dead_letter_of_version_1_is_read_as_it_was_meant() -> None:
+    golden = json.loads((GOLDEN / "dead_letter.v1.json").read_bytes())
+    sealer = Sealer(bytes(range(32)))
+    letter = DeadLetter(
+        topic="transactions",
+        partition=3,
+        offset=17,
+        key=b"c1",
+        value=b'{"amount": NaN}',
+        reason="the field amount: expected a finite number, found NaN",
+        at_us=1522540831000000,
+    )
+    assert sealer.open(bytes.fromhex(golden["sealed"])) == letter.value
+    out = Codec(load("payments"), sealer.seal).outgoing(letter)
+    assert {name: value.decode() for name, value in out.headers} == golden["headers"]
+    assert list(dict(out.headers)) == list(golden["headers"])
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+REASON = st.builds(ReasonRecord, TEXT, st.none() | FINITE, FINITE)
+
+
+@pytest.mark.parametrize("kind", [DecisionRecord, AlertRecord, LabelRecord])
+@given(data=st.data())
+def test_a_record_comes_back_as_it_was_written(
+    kind: type[DecisionRecord | AlertRecord | LabelRecord], data: st.DataObject
+) -> None:
+    strategies: dict[str, st.SearchStrategy[object]] = {
+        "str": TEXT,
+        "float": FINITE,
+        "int": st.integers(-(2**63), 2**63 - 1),
+        "bool": st.booleans(),
+        "float | None": st.none() | FINITE,
+        "str | None": st.none() | TEXT,
+        "list[ReasonRecord]": st.lists(REASON, max_size=2),
+        "dict[str, str]": st.dictionaries(TEXT, TEXT, max_size=2),
+        "dict[str, float | None]": st.dictionaries(TEXT, st.none() | FINITE, max_size=2),
+    }
+    values = {
+        name: data.draw(strategies[annotation])
+        for name, annotation in kind.__annotations__.items()
+        if name != "v"
+    }
+    record = kind(**values)
+    assert decode(encode(record), kind) == record
+
+
+def test_a_later_schema_is_refused_with_what_to_do_even_where_its_shape_differs() -> None:
+    for kind in (DecisionRecord, AlertRecord, LabelRecord):
+        with pytest.raises(
+            WireError, match=rf"a {kind.__name__} of schema 2; this Weir reads 1: use the one that wrote it"
+        ):
+            decode(b'{"v": 2, "event_id": ["of", "another", "shape"]}', kind)
+    newer = json.loads(encode(LABEL)) | {"v": 2}
+    with pytest.raises(WireError, match="schema 2"):
+        decode(json.dumps(newer).encode(), LabelRecord)
+
+
+def test_a_field_that_a_later_minor_version_adds_is_passed_over() -> None:
+    more = json.loads(encode(LABEL)) | {"note": "added later"}
+    assert decode(json.dumps(more).encode(), LabelRecord) == LABEL
+
+
+@pytest.mark.parametrize("value", [b"", b"{", b"{}", b"[]", b"\xff", b"[" * 5_000, b'{"v": "one"}'], ids=repr)
+def test_what_is_no_such_record_is_refused(value: bytes) -> None:
+    with pytest.raises(WireError, match="not a LabelRecord"):
+        decode(value, LabelRecord)
+
+
+def test_every_record_carries_its_schema_version() -> None:
+    for record in (DECISION, ALERT, LABEL):
+        assert json.loads(encode(record))["v"] == 1
+
+
+def test_a_number_that_is_not_known_is_null_on_the_wire() -> None:
+    wire = json.loads(encode(DECISION))
+    assert wire["features"]["customer_ratio_amount_30d"] is None
+    assert wire["reasons"][1]["value"] is None
