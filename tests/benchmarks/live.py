@@ -1,0 +1,341 @@
+"""The live path against the textbook app, in one run, on the same kind of log, Redis and features.
+
+usage: python -m tests.benchmarks.live [--warm ROWS] [--events ROWS] [--textbook ROWS] [--profiled FILE]
+
+Both get the same history in their windows and then decide a backlog that lies on the log: payments, and between them
+the labels of a week before. Live is the real `weir worker --role score` with a pinned River model; its clock runs from
+its first durable decision to its last. With `--profiled` py-spy draws its flame graph.
+Then the parts of the live path are timed in this process, chunk by chunk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+
+from features.profile import load as load_profile
+from features.redis_store import RedisFeatureStore
+from stream.bootstrap import champions, emitter, make_topics, sealer
+from stream.champion import Pinned
+from stream.chunks import runs_of
+from stream.codec import Codec
+from stream.config import Config, load
+from stream.decisions import DECISIONS, LABELS, TRANSACTIONS
+from stream.embedded.log import Log
+from stream.embedded.server import ValkeyServer
+from stream.embedded.transport import FETCH
+from stream.files import EventFile, Parcel
+from stream.pipeline import Champion, Pipeline
+from stream.records import TP, Record
+from stream.score import ScoreRole
+from tests.benchmarks import handbook, textbook
+from tests.benchmarks.handbook import say
+
+PATIENCE = 600.0
+STAGES = ("decode", "store", "score", "decide and encode", "append")
+
+
+def main() -> None:
+    """Print both rates, their ratio, and what each part of the live path costs an event."""
+    options = arguments()
+    with tempfile.TemporaryDirectory(prefix="weir-") as name:
+        bench = Bench(Path(name), options.warm, options.events)
+        live = bench.live(options.profiled)
+        say(f"live, weir worker --role score: {live:,.0f} events/s")
+        if options.textbook:
+            plain = bench.textbook(options.textbook)
+            say(f"textbook app: {plain:,.0f} events/s")
+            say(f"ratio: {live / plain:.1f}")
+        say_stages(bench.stages())
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--warm", type=int, default=80_000, help="payments before, which fill the windows")
+    parser.add_argument("--events", type=int, default=40_000, help="payments that the live path decides")
+    parser.add_argument(
+        "--textbook", type=int, default=3_000, help="payments that the textbook decides; 0: none"
+    )
+    parser.add_argument("--profiled", type=Path, help="py-spy's output (.svg: flame graph; else: raw stacks)")
+    return parser.parse_args()
+
+
+class Bench:
+    """A file, a profile, a model, and the two ways to decide."""
+
+    def __init__(self, directory: Path, warm: int, events: int) -> None:
+        """Cut the file, learn a model from its beginning."""
+        self.directory = directory
+        self.profile = handbook.profile(directory)
+        self.file = handbook.cut(directory / "part.parquet", 0, warm + events)
+        beginning = handbook.cut(directory / "beginning.parquet", 0, 20_000)
+        self.model = handbook.model(directory / "model.weir", beginning, self.profile)
+        self.before, self.after = divided(self._file().records(), warm)
+
+    def _file(self) -> EventFile:
+        return EventFile(self.file, load_profile(str(self.profile)))
+
+    def config(self, name: str) -> Config:
+        """Of a Weir of its own."""
+        flags = {"dir": str(self.directory / name), "profile": str(self.profile), "model": str(self.model)}
+        return load(flags, {}, Path("no.toml"))
+
+    # --- live
+
+    def live(self, profiled: Path | None) -> float:
+        """Events a second of the real process, over the backlog."""
+        config = self.config("live")
+        log = self._prepared(config)
+        with serving(config) as url:
+            publish(log, self.before)
+            with self._worker(config, url):
+                decided(log, events_of(self.before))
+            warmed = len(decision_times(log))
+            publish(log, self.after)
+            with self._worker(config, url) as worker, spied(worker, profiled):
+                decided(log, events_of(self.before) + events_of(self.after))
+            return rate(decision_times(log)[warmed:])
+
+    @staticmethod
+    def _prepared(config: Config) -> Log:
+        log = Log(config.dir / "log")
+        make_topics(config, 1)
+        return log
+
+    @contextmanager
+    def _worker(self, config: Config, url: str) -> Iterator[subprocess.Popen[bytes]]:
+        options = ("--redis", url, "--profile", self.profile, "--model", self.model)
+        process = handbook.start("worker", "--role", "score", *options, directory=config.dir)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
+
+    # --- the textbook
+
+    def textbook(self, events: int) -> float:
+        """Events a second of the textbook app, over the beginning of the same backlog."""
+        config = self.config("textbook")
+        with serving(config) as url:
+            names = load_profile(config.profile).features.names
+            asyncio.run(fill(url, self.before, names))
+            return textbook.run(config.dir / "log", url, divided(self.after, events)[0])
+
+    # --- stages
+
+    def stages(self) -> dict[str, list[float]]:
+        """By part of the live path: seconds an event, of each chunk of the backlog."""
+        config = self.config("stages")
+        log = self._prepared(config)
+        with serving(config) as url:
+            clock = Clock()
+            role = self._timed_role(config, url, clock)
+            for records in batches(log, self.before):
+                role.run(records)
+            clock.spent.clear()
+            found: dict[str, list[float]] = defaultdict(list)
+            for records in batches(log, self.after):
+                for _, chunk in runs_of(records):
+                    with clock.timing("run"):
+                        outputs = role.run(chunk)
+                    with clock.timing("append"):
+                        log.append_many(outputs)
+                events = sum(record.topic == TRANSACTIONS for record in records)
+                for name, seconds in clock.taken().items():
+                    found[name].append(seconds / max(1, events))
+            return found
+
+    @staticmethod
+    def _timed_role(config: Config, url: str, clock: Clock) -> ScoreRole:
+        profile, keys = load_profile(config.profile), sealer(config)
+        champion = champions(config, profile).newest()
+        scorer = clock.timed(champion.scorer, score_many="score")
+        store = RedisFeatureStore(url, profile.features, prefix="weir:", hash_key=keys.hash_key())
+        return ScoreRole(
+            clock.timed(Codec(profile, keys.seal), decode_many="decode"),
+            Pipeline(clock.timed(store, apply="store")),
+            emitter(profile, keys),
+            Pinned(Champion(scorer, champion.version, champion.threshold)),
+        )
+
+
+class Clock:
+    """Adds up what calls take, by name."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.spent: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def timing(self, name: str) -> Iterator[None]:
+        """Count a block."""
+        before = time.perf_counter()
+        yield
+        self.spent[name] += time.perf_counter() - before
+
+    def timed(self, thing: Any, **names: str) -> Any:
+        """The thing, some of its methods counted under names."""
+        return Timed(
+            thing, {method: self._counted(getattr(thing, method), name) for method, name in names.items()}
+        )
+
+    def _counted(self, call: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def counted(*args: Any) -> Any:
+            with self.timing(name):
+                return call(*args)
+
+        return counted
+
+    def taken(self) -> dict[str, float]:
+        """What was counted since the last time; `run` becomes what no other name has."""
+        spent, self.spent = dict(self.spent), defaultdict(float)
+        rest = spent.pop("run") - sum(spent.get(name, 0.0) for name in ("decode", "store", "score"))
+        return {**spent, "decide and encode": rest}
+
+
+class Timed:
+    """A thing with other methods in place of some."""
+
+    def __init__(self, thing: Any, methods: dict[str, Callable[..., Any]]) -> None:
+        """`methods` come first."""
+        self._thing = thing
+        self.__dict__.update(methods)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._thing, name)
+
+
+def say_stages(stages: dict[str, list[float]]) -> None:
+    """Medians of the chunks: what else runs on the machine disturbs some of them."""
+    median = {name: statistics.median(stages[name]) * 1e6 for name in STAGES}
+    say("an event (with its label), median of the chunks, one after the other in one process:")
+    for name in STAGES:
+        say(f"  {name:<18}{median[name]:6.1f} us")
+    say(f"  {'together':<18}{sum(median.values()):6.1f} us")
+
+
+def divided(parcels: Iterable[Parcel], events: int) -> tuple[list[Parcel], list[Parcel]]:
+    """Parcels up to so many events, and those after."""
+    before: list[Parcel] = []
+    parcels, count = iter(parcels), 0
+    while count < events and (parcel := next(parcels, None)):
+        before.append(parcel)
+        count += len(parcel.events)
+    # labels that come after the last event are no part of the stream that is measured
+    return before, list(itertools.takewhile(lambda parcel: parcel.events, parcels))
+
+
+def events_of(parcels: Sequence[Parcel]) -> int:
+    """How many payments."""
+    return sum(len(parcel.events) for parcel in parcels)
+
+
+def publish(log: Log, parcels: Iterable[Parcel]) -> None:
+    """As `weir send` does."""
+    for parcel in parcels:
+        log.append_many({LABELS: parcel.labels, TRANSACTIONS: parcel.events})
+
+
+def batches(log: Log, parcels: Sequence[Parcel]) -> Iterator[list[Record]]:
+    """What a worker fetches of them."""
+    inputs = (TRANSACTIONS, LABELS)
+    reader = log.reader({TP(topic, 0): log.end_offsets(topic)[0] for topic in inputs})
+    publish(log, parcels)
+    while records := reader.fetch(FETCH):
+        yield records
+
+
+def decided(log: Log, events: int) -> None:
+    """Wait until so many decisions are on the log."""
+    deadline = time.monotonic() + PATIENCE
+    while log.end_offsets(DECISIONS)[0] < events:
+        if time.monotonic() > deadline:
+            sys.exit(f"{log.end_offsets(DECISIONS)[0]:,} of {events:,} events were decided in {PATIENCE:g} s")
+        time.sleep(0.2)
+
+
+def decision_times(log: Log) -> list[int]:
+    """When each decision got onto the log, in milliseconds."""
+    reader = log.reader({TP(DECISIONS, 0): 0})
+    times: list[int] = []
+    while records := reader.fetch(10_000):
+        times += [record.timestamp_ms for record in records]
+    return times
+
+
+def rate(times: Sequence[int]) -> float:
+    """Events a second, those of the first append left out: they were made before the clock ran."""
+    after = sum(at > times[0] for at in times)
+    return after / (times[-1] - times[0]) * 1000
+
+
+@contextmanager
+def serving(config: Config) -> Iterator[str]:
+    """A Valkey of its own."""
+    server = ValkeyServer(config.dir / "redis")
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@contextmanager
+def spied(process: subprocess.Popen[bytes], output: Path | None) -> Iterator[None]:
+    """Watched by py-spy, if it is asked for."""
+    if output is None:
+        yield
+        return
+    kind = "flamegraph" if output.suffix == ".svg" else "raw"
+    spy = ["py-spy", "record", "-p", str(process.pid), "-o", str(output), "-f", kind, "-r", "200", "-t"]
+    watching = subprocess.Popen(spy, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        watching.send_signal(2)
+        watching.wait(PATIENCE)
+
+
+async def fill(url: str, parcels: Sequence[Parcel], names: Sequence[str]) -> None:
+    """The textbook's keys as they would be after these parcels."""
+    redis = Redis.from_url(url)
+    terminals: dict[str, int] = {}
+    for parcel in parcels:
+        pipeline = redis.pipeline(transaction=False)
+        for record in parcel.labels:
+            label = json.loads(record.value)
+            at = datetime.fromisoformat(label["labelled_at"]).timestamp()
+            member = f"{label['event_id']}:{int(label['label'] == 'fraud')}"
+            pipeline.zadd(f"labels:terminal:{terminals[label['event_id']]}", {member: at})
+        for record in parcel.events:
+            tx = json.loads(record.value)
+            at = datetime.fromisoformat(tx["TX_DATETIME"]).replace(tzinfo=UTC).timestamp()
+            pipeline.zadd(f"customer:{tx['CUSTOMER_ID']}", {f"{tx['TRANSACTION_ID']}:{tx['TX_AMOUNT']}": at})
+            pipeline.zadd(f"terminal:{tx['TERMINAL_ID']}", {str(tx["TRANSACTION_ID"]): at})
+            logged = {"terminal": tx["TERMINAL_ID"], "features": dict.fromkeys(names, 0.0)}
+            pipeline.set(f"features:{tx['TRANSACTION_ID']}", json.dumps(logged))
+            terminals[str(tx["TRANSACTION_ID"])] = tx["TERMINAL_ID"]
+        await pipeline.execute()
+    await redis.aclose()
+
+
+if __name__ == "__main__":
+    main()
