@@ -89,6 +89,7 @@ def test_an_analyst_decides_by_keys_and_the_page_moves_by_itself(browser, link, 
     browser.click("#fresh button")
     browser.until(f"{ROW}.join() === 'alert-e4,alert-e3'")
     assert browser.value(HERE) == "alert-e3"
+    assert browser.value("document.activeElement.tagName") == "BODY", "the hidden button has the keys"
 
     browser.press("Enter")
     browser.until("location.pathname === '/case/alert-e3' && document.readyState === 'complete'")

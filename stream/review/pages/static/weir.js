@@ -54,6 +54,7 @@ function show(html) {
   const here = current()?.dataset.alert;
   list.innerHTML = html;
   lastHtml = html;
+  fresh.firstElementChild.blur(); // a button keeps the Enter key until the frame after it was hidden
   fresh.hidden = true;
   select(find(here) ?? cases()[0], false);
 }
