@@ -3,11 +3,15 @@
 --
 -- KEYS[1]  the store's base key; every other key begins with it
 -- ARGV[1]  the plan (msgpack), ARGV[2] the items (packed: redis_store.py)
--- Answer   one msgpack array: status, seq, approximate, raw of each item
+-- ARGV[3]  where they come from: the name of a log's partition; ARGV[4] the offset behind what was applied before them,
+--          the offset behind them, and the highest seq that the caller was ever told. Both or none
+-- Answer   one msgpack array: status, seq, approximate, raw of each item. Or the error BEHIND, with how far the
+--          partition is held and the seq: this server has lost what it had acknowledged, and nothing has changed
 --
 -- Keys after the base: "t"/"l" + digest: a log of an entity's events/labels (a header of doubles, then the records);
 -- "d" + digest: its counts of distinct values; "c" + digest: its labels taken back; "i" + epoch + ":" + shard: event
--- ids; "s" + epoch: logs that were added to in an epoch. Amounts are two limbs, since Lua's doubles end at 2^53.
+-- ids; "s" + epoch: logs that were added to in an epoch; "p": how far each partition was applied.
+-- Amounts are two limbs, since Lua's doubles end at 2^53.
 
 local base, plan, items = KEYS[1], cmsgpack.unpack(ARGV[1]), ARGV[2]
 local call, pack, decode, encode = redis.call, struct.pack, struct.unpack, cmsgpack.pack
@@ -37,6 +41,17 @@ if meta then
   seq, clock, cursor = decode('<ddd', meta)
   for at = 25, #meta, 8 do
     epochs[#epochs + 1] = decode('<d', meta, at)
+  end
+end
+
+local source, position, after = ARGV[3], 0, 0
+if source then
+  local before, seen
+  before, after, seen = decode('<ddd', ARGV[4])
+  local stored = call('HGET', base .. 'p', source)
+  position = stored and decode('<d', stored) or 0
+  if position < before or seq < seen then
+    return redis.error_reply(string.format('BEHIND %.0f %.0f', position, seq))
   end
 end
 
@@ -878,4 +893,7 @@ for i, epoch in ipairs(epochs) do
   stamps[i] = pack('<d', epoch)
 end
 call('SET', base, pack('<ddd', seq, clock, cursor) .. table.concat(stamps))
+if after > position then
+  call('HSET', base .. 'p', source, pack('<d', after))
+end
 return '\221' .. pack('>I4', 4 * #answers) .. table.concat(answers)

@@ -71,6 +71,7 @@ class Plan:
         self.entities = _entities(feature_set, self.fields)
         self.owners = tuple(i for i, entity in enumerate(self.entities) if entity.labels)
         self.idle_us = max((s.idle_us for e in self.entities for s in (e.events, e.labels) if s), default=0)
+        self.need_us = max(self.memory_us, self.idle_us) + feature_set.label_horizon_us
         self.width = sum(entity.width for entity in self.entities)
         self._readers = [self._reader(field) for field in self.fields]
         self._computes = [self._compute(feature) for feature in feature_set.features]

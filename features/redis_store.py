@@ -6,6 +6,8 @@ keys lie in one slot and begin with a prefix that names this format and the feat
 
 from __future__ import annotations
 
+import logging
+import re
 import struct
 import time
 from collections.abc import Callable, Sequence
@@ -33,10 +35,12 @@ from features.catalogue import FeatureSet
 from features.compute import Plan
 from features.events import Event, Label, Transaction
 from features.ids import label_key, tie_of
-from features.store import Applied, Status, StoreUnavailable
+from features.store import Applied, Source, Status, StoreBehind, StoreUnavailable
 from features.windows import NEVER, Shape
 
-FORMAT = 1
+logger = logging.getLogger(__name__)
+
+FORMAT = 2
 """Of the keys and their bytes: another format has other keys."""
 
 CALL = 32
@@ -71,7 +75,16 @@ SCRIPT = files("features").joinpath("apply.lua").read_text()
 PASSING = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError)
 """What may be gone a moment later: lost connections, restarts, failovers."""
 
+BEHIND = re.compile(r"BEHIND (\d+) (\d+)")
+"""The script's refusal: how far the partition is held, and the seq."""
+
+POSITION = struct.Struct("<d")
+FENCE = struct.Struct("<ddd")
+
 Answer = tuple[int, int, int, list[int]]
+Call = tuple[bytes, ...]
+"""A script call's own arguments: the items, and if they have a source its name and the fence."""
+
 T = TypeVar("T")
 
 
@@ -92,23 +105,36 @@ class RedisFeatureStore:
         self._decode = msgspec.msgpack.Decoder(list[int | list[int]]).decode
         self._url = url
         self._redis = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=ANSWER_WITHIN_S)
+        self._ill = False
+        self._seen = 0  # the highest seq that this server told: it cannot hold less
         self._sha = self._patiently(self._load)
         self._patiently(self._refuse_eviction)
 
-    def apply(self, batch: Sequence[Event]) -> list[Applied]:
+    def apply(self, batch: Sequence[Event], source: Source | None = None) -> list[Applied]:
         """Apply events and labels in this order, and answer each.
 
         A connection that fails is tried again a few times, which is safe: what was applied answers as before.
         """
-        calls = [b"".join(map(self._packer, batch[i : i + CALL])) for i in range(0, len(batch), CALL)]
+        calls = self._calls(batch, source)
         if not calls:
             return []
-        replies = self._patiently(lambda: self._send(calls))
+        replies = self._patiently(lambda: self._send(calls, source))
         answers: list[Answer] = []
         for reply in replies:
             flat = self._decode(reply)
             answers += zip(*(flat[i::4] for i in range(4)), strict=True)
+            self._seen = max(self._seen, *flat[1::4])  # type: ignore[assignment] # every fourth is a list
         return [self._applied(*pair) for pair in zip(batch, answers, strict=True)]
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """By topic and partition: the offset behind the last that was applied."""
+        meta, found = self._patiently(self._ask_positions)
+        self._seen = int(POSITION.unpack_from(meta)[0]) if meta else 0
+        positions: dict[tuple[str, int], int] = {}
+        for name, packed in found.items():
+            topic, _, partition = name.decode().rpartition("/")
+            positions[topic, int(partition)] = int(POSITION.unpack(packed)[0])
+        return positions
 
     def close(self) -> None:
         """Close the connections; the state stays in Redis."""
@@ -122,21 +148,45 @@ class RedisFeatureStore:
         raw = [told[at] if single else (told[at] << LIMB) + told[at + 1] for at, single in self._slots]
         return Applied(status, answer[1], self._plan.vector(event, raw), bool(answer[2]))
 
-    def _send(self, calls: Sequence[bytes]) -> list[bytes]:
+    def _calls(self, batch: Sequence[Event], source: Source | None) -> list[Call]:
+        """Each call follows the one before it, so that none goes through where that one was refused, or is lost.
+
+        Where a call ends within its source is counted, not known: at most where it does. Only the last one ends there.
+        """
+        packed = [b"".join(map(self._packer, batch[i : i + CALL])) for i in range(0, len(batch), CALL)]
+        if source is None:
+            return [(items,) for items in packed]
+        packed = packed or [b""]
+        ends = [min(source.before + CALL * (i + 1), source.after) for i in range(len(packed) - 1)]
+        borders = [source.before, *ends, source.after]
+        name = f"{source.topic}/{source.partition}".encode()
+        return [
+            (items, name, FENCE.pack(before, after, self._seen))
+            for items, before, after in zip(packed, borders, borders[1:], strict=False)
+        ]
+
+    def _send(self, calls: Sequence[Call], source: Source | None) -> list[bytes]:
         replies = self._pipelined(calls)
         if any(isinstance(reply, NoScriptError) for reply in replies):  # the server was restarted
             self._load()
             replies = self._pipelined(calls)
         for reply in replies:
             if isinstance(reply, Exception):
-                raise reply
+                raise _told_behind(reply, source) or reply
         return replies  # type: ignore[return-value]
 
-    def _pipelined(self, calls: Sequence[bytes]) -> list[bytes | Exception]:
+    def _pipelined(self, calls: Sequence[Call]) -> list[bytes | Exception]:
         with self._redis.pipeline(transaction=False) as pipeline:
-            for items in calls:
-                pipeline.evalsha(self._sha, 1, self._base, self._told, items)
+            for call in calls:
+                pipeline.evalsha(self._sha, 1, self._base, self._told, *call)
             return pipeline.execute(raise_on_error=False)
+
+    def _ask_positions(self) -> tuple[bytes | None, dict[bytes, bytes]]:
+        with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.getrange(self._base, 0, POSITION.size - 1)
+            pipeline.hgetall(self._base + b"p")
+            meta, found = pipeline.execute()
+        return meta, found
 
     def _load(self) -> str:
         return str(self._redis.script_load(SCRIPT))
@@ -152,13 +202,9 @@ class RedisFeatureStore:
     def _patiently(self, ask: Callable[[], T]) -> T:
         for wait in (*PATIENCE_S, None):
             try:
-                return ask()
+                told = ask()
             except PASSING as error:
-                if wait is None:
-                    raise StoreUnavailable(
-                        f"no answer from the Redis at {_shown(self._url)}: {error}"
-                    ) from error
-                time.sleep(wait)
+                self._wait(wait, error)
             except OutOfMemoryError as error:
                 raise StoreUnavailable(
                     f"the Redis at {_shown(self._url)} is full: give it more memory (maxmemory)"
@@ -167,7 +213,28 @@ class RedisFeatureStore:
                 raise
             except RedisError as error:
                 raise StoreUnavailable(f"the Redis at {_shown(self._url)} does not work: {error}") from error
+            else:
+                self._well()
+                return told
         raise AssertionError("unreachable")
+
+    def _wait(self, seconds: float | None, error: Exception) -> None:
+        """Wait before the next attempt; None: there is none."""
+        if isinstance(error, ReadOnlyError):
+            trouble = f"the Redis at {_shown(self._url)} takes no writes (it is a replica?): {error}"
+        else:
+            trouble = f"no answer from the Redis at {_shown(self._url)}: {error}"
+        if seconds is None:
+            raise StoreUnavailable(trouble) from error
+        if not self._ill:
+            logger.warning("%s; trying again for some %.0f s", trouble, sum(PATIENCE_S))
+        self._ill = True
+        time.sleep(seconds)
+
+    def _well(self) -> None:
+        if self._ill:
+            logger.warning("the Redis at %s answers again", _shown(self._url))
+        self._ill = False
 
 
 class _Packer:
@@ -226,6 +293,11 @@ class _Packer:
 
     def _digest_of(self, name: str, value: str) -> bytes:
         return blake2b(f"{name}\0{value}".encode(), digest_size=16, key=self._hash_key).digest()
+
+
+def _told_behind(reply: Exception, source: Source | None) -> StoreBehind | None:
+    found = BEHIND.match(str(reply))
+    return StoreBehind(source, int(found[1]), int(found[2])) if found and source else None
 
 
 def _told(plan: Plan) -> dict[str, object]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -51,19 +51,49 @@ class Applied(msgspec.Struct, frozen=True, gc=False):
     approximate: bool = False  # a window was longer than the profile's bound of records per entity
 
 
+class Source(NamedTuple):
+    """Where a batch comes from: a run of one partition of a log."""
+
+    topic: str
+    partition: int
+    before: int  # the offset behind the batch applied before it, or the one from which this partition is read
+    after: int  # the offset behind this batch
+
+
 class StoreUnavailable(RuntimeError):
     """The store cannot be reached, or cannot be relied on; the message says what to do."""
+
+
+class StoreBehind(RuntimeError):
+    """The store lost what it had acknowledged: the batch follows events that it does not hold. Nothing was applied."""
+
+    def __init__(self, source: Source, stored: int, seq: int) -> None:
+        """`stored` is how far the store holds the partition, `seq` how much it has applied in all."""
+        super().__init__(
+            f"the feature store has lost what it had applied: it holds {source.topic}[{source.partition}] up to "
+            f"offset {stored} (and {seq} events and labels in all), and was given what follows {source.before}; "
+            "nothing of it was applied. A restart reads the log again from there"
+        )
+        self.topic, self.partition, self.stored = source.topic, source.partition, stored
 
 
 class FeatureStore(Protocol):
     """Online features of entities, updated and read by the batch."""
 
-    def apply(self, batch: Sequence[Event]) -> list[Applied]:
+    def apply(self, batch: Sequence[Event], source: Source | None = None) -> list[Applied]:
         """Apply events and labels in this order, atomically per event, and answer each; one round trip at most.
 
         Applying a batch again, whole or in part, changes nothing. Raises StoreUnavailable; how much of the batch
         was applied is then unknown, and applying it again is the mend.
+
+        The store keeps how far it has applied each source's partition; this never goes back. Raises StoreBehind where
+        it holds less than what came before this batch, and then nothing has changed. A batch may be empty: its
+        records were none for the store.
         """
+        ...
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """By topic and partition: the offset behind the last that was applied. What is not there was never applied."""
         ...
 
     def close(self) -> None:
@@ -127,13 +157,27 @@ class InMemoryFeatureStore:
         self._owning = [part for part in self._parts if part.labels is not None]
         self._seq = 0
         self._clock = NEVER
+        self._positions: dict[tuple[str, int], int] = {}
 
-    def apply(self, batch: Sequence[Event]) -> list[Applied]:
+    def apply(self, batch: Sequence[Event], source: Source | None = None) -> list[Applied]:
         """Apply events and labels in this order, and answer each."""
+        if source is not None:
+            self._follow(source)
         return [
             self._transaction(event) if isinstance(event, Transaction) else self._label(event)
             for event in batch
         ]
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """By topic and partition: the offset behind the last that was applied."""
+        return dict(self._positions)
+
+    def _follow(self, source: Source) -> None:
+        place = (source.topic, source.partition)
+        stored = self._positions.get(place, 0)
+        if stored < source.before:
+            raise StoreBehind(source, stored, self._seq)
+        self._positions[place] = max(stored, source.after)
 
     def close(self) -> None:
         """Nothing to give back."""

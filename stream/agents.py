@@ -20,6 +20,7 @@ from yarl import URL
 from stream.broker import directory_of
 from stream.embedded.transport import log_of
 from stream.records import Outgoing
+from stream.start import Start
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,11 @@ def make_app(name: str, broker: str, datadir: Path) -> faust.App:
     app = faust.App(name, broker=broker, datadir=str(datadir), **SETTINGS)
     app.transport = Transport(app.conf.broker_consumer, app)
     return app
+
+
+def start_by(app: Any, rule: Start) -> None:
+    """Let the app's consumer find its places in the log by this rule."""
+    app.start_rule = rule
 
 
 def outlet_for(app: faust.App, prefix: str = "") -> Outlet:

@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 
 import faust
 
+from features.store import Source
 from stream import bootstrap
-from stream.agents import OneBehind, guarded, in_thread, make_app, outlet_for, serve
+from stream.agents import OneBehind, guarded, in_thread, make_app, outlet_for, serve, start_by
 from stream.chunks import Chunk, chunks
 from stream.config import Config
 from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
 from stream.score import Applying
+from stream.start import Start
 
 CHECKPOINT_SECONDS = 5.0
 """The learner keeps what it learned at least so often."""
@@ -37,7 +39,9 @@ def run(role: str, config: Config) -> None:
 
 def role_app(role: str, config: Config) -> faust.App:
     """The Faust app of one role: one consumer group."""
-    return make_app(f"{config.topic_prefix}weir-{role}", config.broker, config.dir / "faust")
+    app = make_app(f"{config.topic_prefix}weir-{role}", config.broker, config.dir / "faust")
+    start_by(app, Start(accept_gap=config.accept_gap))
+    return app
 
 
 def score_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
@@ -46,6 +50,12 @@ def score_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
     role, closing = bootstrap.score_role(config)
     outlet = outlet_for(app, config.topic_prefix)
     applying, answering = ThreadPoolExecutor(1, "apply"), ThreadPoolExecutor(1, "answer")
+
+    start_by(app, bootstrap.score_start(config, role))
+
+    def apply(chunk: Chunk) -> tuple[Chunk, Applying]:
+        source = Source(*chunk.tp, chunk.before, chunk.last + 1)
+        return chunk, role.apply(chunk.records, source)
 
     async def answer(made: tuple[Chunk, Applying]) -> None:
         chunk, applied = made
@@ -57,7 +67,7 @@ def score_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
     async def score(stream: Any) -> None:
         answers = OneBehind(answer)
         async for chunk in chunks(stream):
-            await answers.follow((chunk, await in_thread(role.apply, chunk.records, executor=applying)))
+            await answers.follow(await in_thread(apply, chunk, executor=applying))
 
     return app, closing
 

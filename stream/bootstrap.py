@@ -11,10 +11,11 @@ from pathlib import Path
 
 import msgspec
 
+from features.compute import Plan
 from features.profile import Profile
 from features.profile import load as load_profile
 from features.store import InMemoryFeatureStore
-from stream.broker import ensure_topics, publisher_for
+from stream.broker import ensure_topics, progress_for, publisher_for
 from stream.champion import ChampionFeed, Pinned, Published, champion_from_file
 from stream.codec import Codec
 from stream.config import Config
@@ -30,6 +31,7 @@ from stream.record import Recorder
 from stream.review.ledger import Ledger
 from stream.score import ScoreRole
 from stream.sealing import Sealer
+from stream.start import Start
 
 TOPICS = (TRANSACTIONS, LABELS, DECISIONS, ALERTS, DEAD_TRANSACTIONS, DEAD_LABELS)
 
@@ -111,6 +113,16 @@ def score_role(config: Config) -> tuple[ScoreRole, Closing]:
         closing()
 
     return role, close
+
+
+def score_start(config: Config, role: ScoreRole) -> Start:
+    """From where the scorer reads: never behind what its store holds."""
+    return Start(
+        held=role.positions,
+        need_us=Plan(load_profile(config.profile).features).need_us,
+        record_at=progress_for(config.broker).record_at,
+        accept_gap=config.accept_gap,
+    )
 
 
 def _redis(config: Config) -> tuple[str, Closing]:

@@ -18,6 +18,7 @@ from faust.types.tuples import ConsumerMessage, Message
 from mode.utils.futures import notify
 
 from stream.records import TP, Record
+from stream.start import Start
 
 IN_FLIGHT, IN_FLIGHT_BYTES = 4_000, 64_000_000
 """Records, and bytes of their values, that are delivered but not yet taken by an agent: enough to keep it busy."""
@@ -26,11 +27,12 @@ IN_FLIGHT, IN_FLIGHT_BYTES = 4_000, 64_000_000
 class Chunk:
     """A run of one partition's records, in order. An agent calls `done` once what it made of them is durable."""
 
-    __slots__ = ("_marks", "_taken", "is_done", "records", "size", "tp")
+    __slots__ = ("_marks", "_taken", "before", "is_done", "records", "size", "tp")
 
-    def __init__(self, tp: TP, records: Sequence[Record], marks: Marks) -> None:
-        """Chunks are made by the consumer."""
+    def __init__(self, tp: TP, records: Sequence[Record], before: int, marks: Marks) -> None:
+        """Chunks are made by the consumer; `before` is the offset behind the chunk before it, or where it started."""
         self.tp = tp
+        self.before = before
         self.records = records
         self.size = sum(len(record.value) for record in records)
         self.is_done = False
@@ -67,6 +69,7 @@ class Marks:
         """Nothing yet."""
         self._open: dict[TP, deque[Chunk]] = defaultdict(deque)
         self._after: dict[TP, int] = {}
+        self._next: dict[TP, int] = {}
         self._records = self._bytes = 0  # delivered, but not taken by an agent yet
         self.taken = asyncio.Event()
 
@@ -75,9 +78,14 @@ class Marks:
         """Whether agents have enough to do."""
         return self._records >= IN_FLIGHT or self._bytes >= IN_FLIGHT_BYTES
 
+    def begin(self, tp: TP, offset: int) -> None:
+        """A partition is read from here on."""
+        self._next[tp] = offset
+
     def deliver(self, tp: TP, records: Sequence[Record]) -> Chunk:
         """A chunk of these records, to be done after those delivered before it."""
-        chunk = Chunk(tp, records, self)
+        chunk = Chunk(tp, records, self._next.get(tp, records[0].offset), self)
+        self._next[tp] = chunk.last + 1
         self._open[tp].append(chunk)
         self._records += len(records)
         self._bytes += chunk.size
@@ -109,6 +117,7 @@ class Marks:
             for chunk in self._open.pop(tp, ()):
                 chunk.take()
             self._after.pop(tp, None)
+            self._next.pop(tp, None)
 
 
 class ChunkedConsumer:
@@ -205,7 +214,7 @@ class ChunkedConsumer:
         """A chunk's offsets are no gap."""
 
     async def perform_seek(self) -> None:
-        """Go back to what was committed; chunks delivered before count no more."""
+        """Go back to what was committed, or further (stream.start); chunks delivered before count no more."""
         consumer: Any = self
         self._adrift = False  # at the start: what is dropped from now on may be what this very seek gave
         self._seeks += 1
@@ -213,12 +222,35 @@ class ChunkedConsumer:
         try:
             self.marks.forget(TP(*tp) for tp in consumer.assignment())
             await super().perform_seek()  # type: ignore[misc]
+            await self._begin()
         except BaseException:
             self._adrift = True
             raise
         finally:
             self._seeks += 1
             self._seeking -= 1
+
+    async def _begin(self) -> None:
+        """Stand where the role must begin, which may lie before what its group committed."""
+        consumer: Any = self
+        tps: list[FaustTP] = sorted(consumer.assignment())
+        starts = committed = {TP(*tp): consumer._read_offset.get(tp) or 0 for tp in tps}
+        rule: Start | None = getattr(consumer.app, "start_rule", None)
+        if rule is not None and tps:
+            oldest = committable(await consumer.earliest_offsets(*tps))
+            loop = asyncio.get_running_loop()
+            starts = await loop.run_in_executor(None, rule.offsets, committed, oldest)
+            await self._go_back({tp: max(at, oldest[tp]) for tp, at in starts.items() if at != committed[tp]})
+        for tp, offset in starts.items():
+            self.marks.begin(tp, offset)
+
+    async def _go_back(self, offsets: Mapping[TP, int]) -> None:
+        """Read from offsets before the committed ones, and commit them again as they are done: so they are kept."""
+        consumer: Any = self
+        if offsets:
+            await consumer.seek_wait({FaustTP(*tp): offset for tp, offset in offsets.items()})
+        for tp, offset in offsets.items():
+            consumer._committed_offset[FaustTP(*tp)] = offset or None
 
     async def on_partitions_revoked(self, revoked: set[FaustTP]) -> None:
         """Others read these partitions from now on: they start behind what is done."""

@@ -99,7 +99,7 @@ class Codec:
             key=record.key,
             value=record.value,
             reason=shortened(masked(reason), MAX_REASON),
-            at_us=_when(record),
+            at_us=arrival_or_log_us(record),
         )
 
     def outgoing(self, letter: DeadLetter) -> Outgoing:
@@ -191,7 +191,8 @@ def arrival_us(record: Record) -> int:
     return record.timestamp_ms * 1_000
 
 
-def _when(record: Record) -> int:
+def arrival_or_log_us(record: Record) -> int:
+    """The same; where its header cannot be used, when the log took it."""
     try:
         return arrival_us(record)
     except RecordError:

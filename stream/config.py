@@ -10,8 +10,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
-SETTINGS = ("dir", "broker", "redis", "database", "profile", "topic_prefix", "model")
+SETTINGS = ("dir", "broker", "redis", "database", "profile", "topic_prefix", "model", "accept_gap")
 """What ``weir.toml`` may hold, and ``WEIR_<NAME>`` in the environment."""
+
+
+YES = ("1", "true", "yes", "on")
 
 
 class ConfigError(Exception):
@@ -28,6 +31,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     profile: str  # a shipped profile's name, or a path to a TOML file
     topic_prefix: str = ""
     model: str | None = None  # a snapshot file: decide with this one and no other (pinned)
+    accept_gap: bool = False  # go on although the log let go what was still needed
 
     @property
     def embedded(self) -> bool:
@@ -68,6 +72,7 @@ def load(
         profile=given.get("profile", "payments"),
         topic_prefix=given.get("topic_prefix", ""),
         model=given.get("model"),
+        accept_gap=given.get("accept_gap", "").lower() in YES,
     )
 
 

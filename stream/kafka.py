@@ -159,6 +159,21 @@ class KafkaProgress:
         finally:
             consumer.close()
 
+    def record_at(self, tp: TP, offset: int) -> Record | None:
+        """The oldest record of a partition at or behind an offset; None where the log ends before it."""
+        consumer = KafkaConsumer(bootstrap_servers=self._servers, enable_auto_commit=False)
+        place = TopicPartition(*tp)
+        try:
+            consumer.assign([place])
+            consumer.seek(place, max(offset, consumer.beginning_offsets([place])[place]))
+            (end,) = consumer.end_offsets([place]).values()
+            while consumer.position(place) < end:
+                for found in consumer.poll(1000, max_records=1).get(place, ()):
+                    return _record(place, found)
+            return None
+        finally:
+            consumer.close()
+
 
 def create_topics(url: str, topics: Mapping[str, int]) -> None:
     """Make the topics that are missing, with so many partitions."""

@@ -62,3 +62,7 @@ class Progress(Protocol):
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """By partition: the offset from which a group's next member would start (0 where it never committed)."""
         ...
+
+    def record_at(self, tp: TP, offset: int) -> Record | None:
+        """The oldest record of a partition at or behind an offset; None where the log ends before it."""
+        ...

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from features.events import Event
-from features.store import Applied
+from features.store import Applied, Source
 from stream.champion import ChampionFeed
 from stream.codec import Codec, DeadLetter, Decoded, encode
 from stream.decisions import ALERTS, DECISIONS
 from stream.emit import Emitter, alerting, now_text
 from stream.pipeline import Answer, Decision, Pipeline, Refused
-from stream.records import Outgoing, Record
+from stream.records import TP, Outgoing, Record
 
 Outputs = dict[str, list[Outgoing]]
 """Topic (without a tenant's prefix) -> records for it, in order."""
@@ -43,14 +43,19 @@ class ScoreRole:
         """Both halves of one chunk: every record ends in a decision, a label applied, or a dead letter."""
         return self.answer(self.apply(records))
 
-    def apply(self, records: Sequence[Record]) -> Applying:
+    def positions(self) -> dict[TP, int]:
+        """How far the store holds each partition."""
+        return {TP(*place): offset for place, offset in self._pipeline.store.positions().items()}
+
+    def apply(self, records: Sequence[Record], source: Source | None = None) -> Applying:
         """Decode a chunk and apply it to the store: the half that waits for the store's server.
 
-        The next chunk may be applied while this one is answered; chunks must be applied in order.
+        The next chunk may be applied while this one is answered; chunks must be applied in order. Of a chunk whose
+        `source` is named, raises StoreBehind where the store has lost what came before it.
         """
         decoded = self._codec.decode_many(records)
         events = [event for event in decoded if not isinstance(event, DeadLetter)]
-        return Applying(records, decoded, events, self._pipeline.store.apply(events))
+        return Applying(records, decoded, events, self._pipeline.store.apply(events, source))
 
     def answer(self, applying: Applying) -> Outputs:
         """Score, decide and encode what was applied: the half that computes."""

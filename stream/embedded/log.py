@@ -170,6 +170,10 @@ class Log:
         """The next records of these partitions, in the order in which they were appended."""
         return self.reader(positions).fetch(max_records)
 
+    def record_at(self, tp: TP, offset: int) -> Record | None:
+        """The oldest record of a partition at or behind an offset; None where the log ends before it."""
+        return next(iter(self.fetch({tp: offset}, 1)), None)
+
     def waker(self) -> Waker:
         """Hear of appends by any process from now on."""
         return Waker(self.directory / "wake")

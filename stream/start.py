@@ -1,0 +1,100 @@
+"""From where a worker reads each partition: the lower of what its group committed and what its own state holds.
+
+A store may lose what it had acknowledged (a crash, a failover, somebody's FLUSHALL); what it lost is read again. And a
+log lets go of old records: where those are needed still, the worker says so and does not start.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from stream.codec import arrival_or_log_us
+from stream.records import TP, Record
+
+logger = logging.getLogger(__name__)
+
+MEND = "set WEIR_ACCEPT_GAP=1 for one start to go on without them"
+
+
+class LogExpired(Exception):
+    """The log has let go of records that are needed still: which ones, for what, and what to do."""
+
+
+class Start:
+    """The rule by which a role's consumer finds its place, at its start and whenever its partitions change."""
+
+    def __init__(
+        self,
+        *,
+        held: Callable[[], Mapping[TP, int]] | None = None,
+        need_us: int = 0,
+        record_at: Callable[[TP, int], Record | None] | None = None,
+        accept_gap: bool = False,
+    ) -> None:
+        """`held` tells how far the role's own state holds each partition; None: it rests on the commits alone.
+
+        State needs records that arrived at most `need_us` before the next one; `record_at` finds one of the log.
+        With `accept_gap` records that are gone are only logged.
+        """
+        self._held = held
+        self._need_us = need_us
+        self._record_at = record_at
+        self._accept_gap = accept_gap
+
+    def offsets(self, committed: Mapping[TP, int], oldest: Mapping[TP, int]) -> dict[TP, int]:
+        """The offset from which each partition is read, which may lie before its oldest record.
+
+        `committed` has 0 for a partition of which nothing was ever committed: it is read from its beginning, whatever
+        that is by now. Raises LogExpired, and what `held` raises.
+        """
+        held = self._held() if self._held else committed
+        for tp, commit in committed.items():
+            self._check(tp, commit, held.get(tp, 0), oldest[tp])
+        starts = {tp: min(commit, held.get(tp, 0)) for tp, commit in committed.items()}
+        for tp, start in starts.items():
+            if start < committed[tp] and not held.get(tp, 0):
+                logger.warning(
+                    "%s: the feature store knows nothing of it, so all of it is read again", _named(tp)
+                )
+            elif start < committed[tp]:
+                logger.warning(
+                    "%s: the feature store holds it up to %d, not up to %d, so it is read again from there",
+                    *(_named(tp), start, committed[tp]),
+                )
+        return starts
+
+    def _check(self, tp: TP, commit: int, held: int, oldest: int) -> None:
+        undecided = commit or held
+        if 0 < undecided < oldest:
+            self._gap(
+                f"{_named(tp)}: the records from offset {undecided} up to {oldest} left the log unread; {MEND}"
+            )
+        elif held < min(commit, oldest) and not self._harmless(tp, commit, oldest):
+            self._gap(
+                f"{_named(tp)}: the feature store has lost what it held from offset {held} on, and the log, from which "
+                f"it would be made again, begins at {oldest}: windows would lack what lies between. Bring back a copy "
+                f"of the store's data, or {MEND}"
+            )
+
+    def _gap(self, trouble: str) -> None:
+        if not self._accept_gap:
+            raise LogExpired(trouble)
+        logger.error("accepted, as WEIR_ACCEPT_GAP says (unset it now): %s", trouble)
+
+    def _harmless(self, tp: TP, commit: int, oldest: int) -> bool:
+        """Whether what is gone is older than what anything yet to be decided can need.
+
+        That is the first undecided record, or any that comes after the newest one.
+        """
+        if self._record_at is None:
+            return False
+        first = self._record_at(tp, oldest)
+        following = self._record_at(tp, commit) or self._record_at(tp, commit - 1)
+        if first is None or following is None:
+            return False
+        return arrival_or_log_us(first) <= arrival_or_log_us(following) - self._need_us
+
+
+def _named(tp: TP) -> str:
+    return f"{tp.topic}[{tp.partition}]"
