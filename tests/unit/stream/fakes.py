@@ -23,9 +23,11 @@ class AmountStore:
     def __init__(self):
         self.bodies = {}
         self.batches = []
+        self.sources = []
 
-    def apply(self, batch):
+    def apply(self, batch, source=None):
         self.batches.append(list(batch))
+        self.sources.append(source)
         return [self._one(event) for event in batch]
 
     def _one(self, event):
@@ -35,6 +37,9 @@ class AmountStore:
         if first[0] != event.body:
             return Applied(Status.CONFLICT, 0, ())
         return Applied(Status.FRESH, first[1], (float(event.amount), float(first[1])))
+
+    def positions(self):
+        return {(each.topic, each.partition): each.after for each in self.sources if each}
 
     def close(self):
         pass

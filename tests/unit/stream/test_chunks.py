@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from stream import chunks
+from stream.agents import start_by
 from stream.chunks import ChunkedConsumer, Marks, runs_of
 from stream.records import TP, Record
 
@@ -99,6 +100,7 @@ class Faust:
         self.app = SimpleNamespace(consumer_generation_id=1)
         self.flow_active, self.should_stop = True, False
         self._unacked_messages, self._waiting_for_ack = set(), None
+        self._read_offset, self._committed_offset = {}, {}
         self.happened = []
 
     def assignment(self):
@@ -110,6 +112,14 @@ class Faust:
 
     async def perform_seek(self):
         self.happened.append("sought")
+        self._read_offset = {FaustTP(*A): 60, FaustTP(*B): None}
+        self._committed_offset = dict(self._read_offset)
+
+    async def earliest_offsets(self, *tps):
+        return dict.fromkeys(tps, 5)
+
+    async def seek_wait(self, offsets):
+        self.happened.append(offsets)
 
     async def commit(self):
         self.happened.append(("committed", self._new_offset(FaustTP(*A))))
@@ -183,6 +193,42 @@ def test_what_a_seek_gave_and_nobody_got_is_sought_again():
         assert asyncio.run(scenario()) == ([], [(0, 4)])
     finally:
         Faust.perform_seek = original
+
+
+def test_a_chunk_knows_what_went_before_it_even_where_offsets_are_missing():
+    consumer = Consumer(run(A, 63, 2), run(A, 70, 2) + run(B, 1, 1))
+
+    async def befores():
+        await consumer.perform_seek()
+        return [
+            message.value.before for _ in range(2) async for _, message in consumer.getmany(0.01)
+        ], consumer.marks.deliver(TP("c", 0), run(TP("c", 0), 4)).before
+
+    assert asyncio.run(befores()) == ([60, 65, 0], 4)
+
+
+def test_a_role_may_begin_before_its_commit_and_then_commits_again_what_it_does_again():
+    consumer = Consumer(run(A, 20, 2))
+    asked = []
+    rule = SimpleNamespace(offsets=lambda *given: asked.append(given) or {A: 20, B: 0})
+    start_by(consumer.app, rule)
+    assert asyncio.run(delivered_after_a_seek(consumer)) == [(20, 21)]
+    assert asked == [({A: 60, B: 0}, {A: 5, B: 5})]
+    assert consumer.happened == ["sought", {FaustTP(*A): 20}]
+    assert consumer._committed_offset == {FaustTP(*A): 20, FaustTP(*B): None}
+
+
+def test_what_the_log_let_go_is_not_sought():
+    consumer = Consumer()
+    start_by(consumer.app, SimpleNamespace(offsets=lambda *_: {A: 2, B: 0}))
+    asyncio.run(consumer.perform_seek())
+    assert consumer.happened == ["sought", {FaustTP(*A): 5}]
+    assert consumer.marks.deliver(A, run(A, 5)).before == 2
+
+
+async def delivered_after_a_seek(consumer):
+    await consumer.perform_seek()
+    return await delivered(consumer)
 
 
 def test_a_rebalance_between_two_runs_keeps_the_rest_from_being_delivered():

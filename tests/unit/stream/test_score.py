@@ -4,11 +4,12 @@ import msgspec
 import pytest
 
 from features.profile import load
+from features.store import Source
 from stream.champion import Pinned
 from stream.codec import Codec
 from stream.emit import Emitter
 from stream.pipeline import Champion, Pipeline
-from stream.records import Record
+from stream.records import TP, Record
 from stream.score import ScoreRole
 from tests.unit.stream.fakes import AmountScorer, AmountStore
 
@@ -62,6 +63,12 @@ def test_a_chunk_becomes_decisions_alerts_and_dead_letters_in_order(role):
     assert (alert["event_id"], alert["alert_id"]) == ("b", "alert-b")
     assert len(outputs["transactions.dlq"]) == 1
     assert role.counts == {"fresh": 3, "alerts": 1, "dead_letters": 1}
+
+
+def test_a_chunk_says_to_the_store_where_it_comes_from_even_if_nothing_of_it_can_be_used(role):
+    source = Source("transactions", 0, 7, 9)
+    applying = role.apply(on_log({"id": "c"}, {"id": "d"}), source)
+    assert (applying.events, role.positions()) == ([], {TP("transactions", 0): 9})
 
 
 def test_nothing_that_is_written_names_a_person_but_by_a_keyed_hash(role):

@@ -1,0 +1,239 @@
+"""What every store keeps of its sources: how far each was applied, and that nothing goes on where something is lost."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.redis_store import CALL, FENCE, RedisFeatureStore
+from features.store import InMemoryFeatureStore, Source, Status, StoreBehind, StoreUnavailable
+from tests.contract.schedules import bits, feature_set, label, schedules, transaction
+
+KEY = b"a key for digests"
+ALL = feature_set()
+
+
+def payments(first, after):
+    return [transaction(f"t{at}", at / 10) for at in range(first, after)]
+
+
+def source(before, after, topic="transactions", partition=0):
+    return Source(topic, partition, before, after)
+
+
+class Memory:
+    """A store in memory that can be put back to an earlier state."""
+
+    def __init__(self, features):
+        self.store = InMemoryFeatureStore(features)
+
+    def state(self):
+        return copy.deepcopy(self.store.__dict__)
+
+    def put_back(self, state):
+        self.store.__dict__.update(copy.deepcopy(state))
+
+    def restarted(self):
+        return self.store
+
+
+class Redis:
+    """A store whose server can be put back to an earlier state, as a crash or a failover does."""
+
+    prefixes = itertools.count()
+
+    def __init__(self, features, server):
+        self._features, self._url = features, server.url
+        self._prefix = f"fence{next(self.prefixes)}"
+        self._client = redis.Redis.from_url(server.url)
+        self.store = self._open()
+
+    def _open(self):
+        return RedisFeatureStore(self._url, self._features, prefix=self._prefix, hash_key=KEY)
+
+    def state(self):
+        keys = self._client.keys(f"{{{self._prefix}:*")
+        return {key: self._client.dump(key) for key in keys}
+
+    def put_back(self, state):
+        for key in self.state():
+            self._client.delete(key)
+        for key, value in state.items():
+            self._client.restore(key, 0, value)
+
+    def restarted(self):
+        self.store.close()
+        self.store = self._open()
+        return self.store
+
+
+@pytest.fixture(params=["memory", "redis"])
+def kept(request):
+    """A store whose state may be put back."""
+    if request.param == "memory":
+        return Memory(ALL)
+    return Redis(ALL, request.getfixturevalue("valkey"))
+
+
+@pytest.fixture
+def store(kept):
+    return kept.store
+
+
+def test_a_store_tells_how_far_each_partition_was_applied(store):
+    assert store.positions() == {}
+    store.apply(payments(0, 70), source(0, 70))
+    store.apply(payments(70, 72), source(70, 75))
+    store.apply([label("l1", "t1", 8)], source(0, 1, "tenant-labels", 11))
+    assert store.positions() == {("transactions", 0): 75, ("tenant-labels", 11): 1}
+
+
+def test_a_batch_without_a_source_moves_no_position(store):
+    store.apply(payments(0, 3))
+    assert store.positions() == {}
+
+
+def test_a_batch_of_nothing_but_dead_letters_moves_the_position(store):
+    assert store.apply([], source(0, 4)) == []
+    assert store.positions() == {("transactions", 0): 4}
+    store.apply(payments(0, 1), source(4, 5))
+
+
+def test_a_position_never_goes_back(store):
+    store.apply(payments(0, 70), source(0, 70))
+    again = store.apply(payments(0, 40), source(0, 40))
+    assert {answer.status for answer in again} == {Status.DUPLICATE}
+    assert store.positions() == {("transactions", 0): 70}
+
+
+def test_what_comes_again_with_something_new_behind_it_moves_the_position(store):
+    store.apply(payments(0, 40), source(0, 40))
+    statuses = [answer.status for answer in store.apply(payments(10, 60), source(10, 60))]
+    assert statuses == [Status.DUPLICATE] * 30 + [Status.FRESH] * 20
+    assert store.positions() == {("transactions", 0): 60}
+
+
+def test_an_empty_store_refuses_what_follows_something(kept):
+    with pytest.raises(StoreBehind, match=r"holds transactions\[0\] up to offset 0 .* follows 5") as caught:
+        kept.store.apply(payments(5, 90), source(5, 90))
+    assert (caught.value.topic, caught.value.partition, caught.value.stored) == ("transactions", 0, 0)
+    assert kept.store.positions() == {}
+    (fresh,) = kept.store.apply(payments(5, 6))
+    assert (fresh.status, fresh.seq) == (Status.FRESH, 1)
+
+
+def test_a_store_that_lost_the_last_batch_refuses_the_next_and_is_mended_by_reading_again(kept):
+    whole = InMemoryFeatureStore(ALL)
+    expected = [bits(whole.apply(payments(first, first + 50))) for first in (0, 50, 100)]
+    kept.store.apply(payments(0, 50), source(0, 50))
+    earlier = kept.state()
+    kept.store.apply(payments(50, 100), source(50, 100))
+    kept.put_back(earlier)
+    with pytest.raises(StoreBehind):
+        kept.store.apply(payments(100, 150), source(100, 150))
+    store = kept.restarted()
+    assert store.positions() == {("transactions", 0): 50}
+    assert bits(store.apply(payments(50, 100), source(50, 100))) == expected[1]
+    assert bits(store.apply(payments(100, 150), source(100, 150))) == expected[2]
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), schedule=schedules(), kind=st.sampled_from(["memory", "redis"]))
+def test_whatever_is_lost_whenever_every_event_gets_the_answer_of_a_store_that_lost_nothing(
+    valkey, data, schedule, kind
+):
+    """Batches of any length; between any two the store may fall back to any earlier state, or to nothing."""
+    kept = Memory(ALL) if kind == "memory" else Redis(ALL, valkey)
+    whole = bits(InMemoryFeatureStore(ALL).apply(schedule))
+    store, states, answers = kept.store, [kept.state()], {}
+    at = before = losses = 0
+    while at < len(schedule):
+        if losses < 3 and data.draw(st.booleans()):
+            losses += 1
+            del states[data.draw(st.integers(1, len(states))) :]
+            kept.put_back(states[-1])
+        after = at + data.draw(st.integers(1, 9))
+        try:
+            told = store.apply(schedule[at:after], source(before, after))
+        except StoreBehind:
+            store = kept.restarted()
+            at = before = store.positions().get(("transactions", 0), 0)
+            continue
+        for offset, answer in enumerate(bits(told), at):
+            answers.setdefault(offset, answer)
+        states.append(kept.state())
+        at = before = after
+    assert [answers[offset] for offset in range(len(schedule))] == whole
+
+
+@pytest.fixture
+def in_redis(valkey):
+    return Redis(ALL, valkey)
+
+
+def test_a_loss_that_another_partition_does_not_show_is_seen_by_the_number_of_events(in_redis):
+    """Labels that came before the loss are held; but their place among the lost payments is not."""
+    in_redis.store.apply([label("l1", "t1", 0)], source(0, 1, "labels"))
+    earlier = in_redis.state()
+    in_redis.store.apply(payments(0, 5), source(0, 5))
+    in_redis.put_back(earlier)
+    with pytest.raises(StoreBehind):
+        in_redis.store.apply([label("l2", "t2", 9)], source(1, 2, "labels"))
+    assert in_redis.state() == earlier
+    store = in_redis.restarted()
+    store.positions()
+    store.apply([label("l2", "t2", 9)], source(1, 2, "labels"))
+
+
+def test_a_worker_that_starts_knows_by_the_positions_how_much_there_was(in_redis):
+    in_redis.store.apply(payments(0, 5), source(0, 5))
+    store = in_redis.restarted()
+    store.positions()
+    in_redis.put_back({})
+    with pytest.raises(StoreBehind):
+        store.apply([label("l1", "t1", 0)], source(0, 1, "labels"))
+
+
+def test_a_loss_between_two_calls_of_one_round_trip_is_refused_by_the_second(in_redis, monkeypatch):
+    """Nobody else's FLUSHALL waits for a batch to end."""
+    store, real = in_redis.store, in_redis.store._pipelined
+
+    def lose_after_the_first_call(calls):
+        replies = real(calls[:1])
+        in_redis.put_back({})
+        return replies + real(calls[1:])
+
+    monkeypatch.setattr(store, "_pipelined", lose_after_the_first_call)
+    with pytest.raises(StoreBehind):
+        store.apply(payments(0, 3 * CALL), source(0, 3 * CALL))
+    assert in_redis.state() == {}
+
+
+def test_a_call_that_failed_lets_none_of_those_behind_it_go_before_it(in_redis, monkeypatch):
+    """Memory may be full for one call and not for the next; what is sent again then comes in its order."""
+    store, real = in_redis.store, in_redis.store._pipelined
+    batch = payments(0, 3 * CALL)
+
+    def fail_the_second(calls):
+        first = real(calls[:1])
+        return [*first, redis.exceptions.OutOfMemoryError("OOM"), *real(calls[2:])]
+
+    monkeypatch.setattr(store, "_pipelined", fail_the_second)
+    with pytest.raises(StoreUnavailable, match="is full"):
+        store.apply(batch, source(0, 3 * CALL))
+    monkeypatch.setattr(store, "_pipelined", real)
+    assert store.positions() == {("transactions", 0): CALL}
+    answers = store.apply(batch, source(0, 3 * CALL))
+    assert [answer.seq for answer in answers] == list(range(1, 3 * CALL + 1))
+
+
+def test_where_a_call_ends_within_its_batch_is_never_more_than_it_holds(in_redis):
+    """Of these records every second one is a dead letter, so that offsets run ahead of the events."""
+    calls = in_redis.store._calls(payments(0, 100), source(1000, 1200))
+    borders = [FENCE.unpack(fence)[:2] for _, _, fence in calls]
+    assert borders == [(1000, 1032), (1032, 1064), (1064, 1096), (1096, 1200)]
