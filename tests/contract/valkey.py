@@ -32,7 +32,7 @@ class Valkey:
         client.close()
 
     def client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.url)
+        return redis.Redis.from_url(self.url, socket_timeout=None)
 
     def _answers(self, client: redis.Redis) -> bool:
         try:
