@@ -39,6 +39,7 @@ RECENT = 20_000
 """Decisions from which a starting learner takes its idea of a day."""
 
 Closing = Callable[[], None]
+Tending = Callable[[], str | None]
 
 
 def prepare(config: Config) -> None:
@@ -56,15 +57,18 @@ def make_topics(config: Config, partitions: int) -> list[str]:
 
 
 @contextmanager
-def own_redis(config: Config) -> Iterator[Config]:
-    """While the block runs: a config whose Redis is up, our own in the directory unless one is named."""
+def own_redis(config: Config) -> Iterator[tuple[Config, Tending]]:
+    """While the block runs: a config whose Redis is up, our own in the directory unless one is named.
+
+    The second is to be called now and then: it starts our own again if it died, and then says so.
+    """
     if config.redis:
-        yield config
+        yield config, lambda: None
         return
     server = ValkeyServer(redis_directory(config))
     url = server.start()
     try:
-        yield msgspec.structs.replace(config, redis=url)
+        yield msgspec.structs.replace(config, redis=url), server.check
     finally:
         server.stop()
 

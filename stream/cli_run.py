@@ -38,13 +38,13 @@ def up(demo: bool, port: int | None, **given: Any) -> None:
     logs = config.dir / "logs"
     logs.mkdir(exist_ok=True)
     bootstrap.prepare(config)
-    with lock, bootstrap.own_redis(config) as served:
+    with lock, bootstrap.own_redis(config) as (served, tend):
         parts = [_part(name, arguments, served, logs) for name, arguments in _commands(demo, port)]
         supervisor = Supervisor(parts, say=lambda line: click.echo(f"{_clock()} {line}"))
         supervisor.stop_on_signals()
         click.echo(f"{_clock()} starting Weir in {config.dir} (profile {config.profile}); logs in {logs}")
         supervisor.start()
-        supervisor.run(_Greeter(config))
+        supervisor.run(_Greeter(config, tend))
     click.echo(f"{_clock()} stopped; `weir up` goes on where this ended")
 
 
@@ -66,9 +66,10 @@ def _clock() -> str:
 
 
 class _Greeter:
-    """Says where the queue is, once the review process has written it down."""
+    """Says where the queue is, once the review process has written it down, and what became of our own servers."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, tend: bootstrap.Tending) -> None:
+        self._tend = tend
         self._file = bootstrap.address_file(config)
         self._file.unlink(missing_ok=True)
         self._told = ""
@@ -78,6 +79,8 @@ class _Greeter:
         if address and address != self._told:
             click.echo(f"{_clock()} the review queue: {address}")
             self._told = address
+        if line := self._tend():
+            click.echo(f"{_clock()} {line}")
 
 
 @click.command("worker")

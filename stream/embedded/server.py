@@ -106,6 +106,14 @@ class ValkeyServer:
             f"our own Valkey was not ready after {START_SECONDS:g} s; its log: {self._directory / 'valkey.log'}"
         )
 
+    def check(self) -> str | None:
+        """Start it again if it died unasked; a line for people when it did. Raises ServerError."""
+        if self._process is None or self._process.poll() is None:
+            return None
+        status = self._process.returncode
+        self.start()
+        return f"our own Valkey ended with status {status}; it is started again, with what it had on its disk"
+
     def stop(self) -> None:
         """End it; its data stay."""
         process, self._process = self._process, None

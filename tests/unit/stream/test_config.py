@@ -31,6 +31,13 @@ def test_a_child_process_gets_the_same_settings_through_its_environment(tmp_path
     assert load({}, config.environment(), NOWHERE) == config
 
 
+@pytest.mark.parametrize(("said", "meant"), [("1", True), ("True", True), ("0", False), ("no", False)])
+def test_a_gap_is_accepted_where_somebody_says_so(said, meant):
+    config = load({}, {"WEIR_ACCEPT_GAP": said}, NOWHERE)
+    assert config.accept_gap is meant
+    assert load({}, config.environment(), NOWHERE).accept_gap is meant
+
+
 def test_an_unknown_setting_in_the_file_is_named_with_the_known_ones(tmp_path):
     file = tmp_path / "weir.toml"
     file.write_text('brokers = "kafka://x"\n')

@@ -66,6 +66,21 @@ def test_what_it_acknowledged_survives_a_kill(directory, make_server):
     assert client(make_server(directory)).get("k") == "v"
 
 
+def test_one_that_was_killed_is_started_again_with_what_it_had(directory, make_server):
+    server = make_server(directory)
+    client(server).set("k", "v")
+    assert server.check() is None
+    os.kill(server.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while (said := server.check()) is None:
+        assert time.monotonic() < deadline, "nobody saw that it died"
+        time.sleep(0.02)
+    assert "ended with status -9; it is started again" in said
+    assert client(server).get("k") == "v"
+    server.stop()
+    assert server.check() is None
+
+
 def test_a_write_that_a_power_cut_left_half_done_does_not_keep_it_from_starting(directory, make_server):
     server = make_server(directory)
     client(server).set("k", "v")
