@@ -9,7 +9,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from stream.broker import ensure_topics, progress_for, publisher_for
 from stream.partition import partition_of
-from stream.records import Outgoing
+from stream.records import TP, Outgoing
 from tests.contract import chunked_app, stopping
 from tests.contract.stopping import (
     all_committed,
@@ -133,6 +133,14 @@ def test_a_group_that_never_committed_starts_at_nought(make_feed):
     feed.append("a", [b"1"])
     assert feed.committed(chunked_app.GROUP, "a") == {0: 0}
     assert feed.end_offsets("a") == {0: 1}
+
+
+def test_the_record_at_an_offset_is_told_and_none_behind_the_end(make_feed):
+    feed = make_feed()
+    feed.append("a", [b"1", b"2"])
+    progress, place = progress_for(feed.url), TP(feed.prefix + "a", 0)
+    assert [progress.record_at(place, at).value for at in (0, 1)] == [b"1", b"2"]
+    assert progress.record_at(place, 2) is None
 
 
 def test_a_dead_letter_may_be_larger_than_any_event(make_feed):

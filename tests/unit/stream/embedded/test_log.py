@@ -392,3 +392,15 @@ def test_a_full_disk_is_told_and_what_was_there_stays(tmp_path):
     log.connection().execute("PRAGMA max_page_count = 1000000")
     log.append("t", records("b"))
     assert values(log.fetch({TP("t", 0): 0})) == ["a", "b"]
+
+
+def test_the_record_at_an_offset_is_the_oldest_that_is_still_there(tmp_path):
+    log, place = Log(tmp_path), TP("t", 0)
+    log.ensure_topic("t", retention_ms=0)
+    assert log.record_at(place, 0) is None
+    log.append("t", records("a", "b"))
+    time.sleep(0.01)
+    log.retain()
+    log.append("t", records("c", "d"))
+    assert [log.record_at(place, at).offset for at in (0, 2, 3)] == [2, 2, 3]
+    assert log.record_at(place, 4) is None
