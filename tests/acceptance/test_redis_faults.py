@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from stream.agents import CRASHED
 from stream.decisions import ALERTS, DECISIONS, LABELS, TRANSACTIONS
 from stream.records import TP, Outgoing
 from stream.up import Part
@@ -312,3 +313,20 @@ def test_a_server_that_is_away_for_a_minute(under_load, undisturbed):
     all_is_as_if_nothing_had_happened(under_load, undisturbed)
     assert "no answer from the Redis at unix://" in under_load.worker.text()
     assert any("no answer from the Redis at" in line for line in under_load.worker.said)
+
+
+def test_a_worker_does_not_start_where_the_log_let_go_what_an_emptied_store_needs(home, started):
+    log, place = log_of(home), TP(TRANSACTIONS, 0)
+    log.ensure_topic(TRANSACTIONS, retention_ms=0)
+    log.append(TRANSACTIONS, [Outgoing(b"k", b"{}")] * 3)
+    log.commit("weir-score", {place: 3})
+    time.sleep(0.05)
+    assert log.retain()
+    log.append(TRANSACTIONS, [Outgoing(b"k", b"{}")])
+    worker = started("worker", "--role", "score", directory=home)
+    assert worker.wait(60) == CRASHED
+    (output,) = home.glob("worker*.out")
+    assert "transactions[0]: the feature store has lost what it held from offset 0 on" in output.read_text()
+    started("worker", "--role", "score", directory=home, WEIR_ACCEPT_GAP="1")
+    eventually(lambda: log.end_offsets("transactions.dlq")[0] == 1, "it goes on")
+    assert "accepted, as WEIR_ACCEPT_GAP says" in output.read_text()
