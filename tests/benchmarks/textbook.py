@@ -168,28 +168,31 @@ class PlainTransport(Transport):
     Consumer = PlainConsumer
 
 
-def app_of(broker: str, redis: Redis, events: int, finished: asyncio.Event) -> tuple[faust.App, Textbook]:
-    """The app; `finished` is set when it has decided so many events."""
+def app_of(
+    broker: str, redis: Redis, events: int, finished: asyncio.Event, prefix: str = ""
+) -> tuple[faust.App, Textbook]:
+    """The app, on the embedded log or on Kafka; `finished` is set when it has decided so many events."""
     app = faust.App(
-        "textbook",
+        f"{prefix}textbook",
         broker=broker,
         topic_partitions=1,
         topic_disable_leader=True,
         web_enabled=False,
         store="memory://",
     )
-    app.transport = PlainTransport([URL(broker)], app)
+    if not broker.startswith("kafka://"):
+        app.transport = PlainTransport([URL(broker)], app)
     book = Textbook(redis)
-    decisions = app.topic("decisions", value_serializer="json")
+    decisions = app.topic(f"{prefix}decisions", value_serializer="json")
 
-    @app.agent(app.topic("transactions", value_type=Transaction))
+    @app.agent(app.topic(f"{prefix}transactions", value_type=Transaction))
     async def decide(stream: faust.Stream[Transaction]) -> None:
         async for tx in stream:
             await decisions.send(key=str(tx.CUSTOMER_ID), value=await book.transaction(tx))
             if book.decided == events:
                 finished.set()
 
-    @app.agent(app.topic("labels", value_serializer="json"))
+    @app.agent(app.topic(f"{prefix}labels", value_serializer="json"))
     async def learn(stream: faust.Stream[dict[str, Any]]) -> None:
         async for label in stream:
             await book.label(label)
