@@ -27,6 +27,9 @@ NO_TIME = timedelta(0)
 MAX_TEXT = 256
 """Ids and entity values have at most so many characters."""
 
+FORMATS = ("json", "avro")
+"""What records may be. With "avro" they are Avro or JSON, as their first byte says."""
+
 UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 """Units of epoch times -> microseconds."""
 
@@ -51,6 +54,7 @@ class EntitySource(msgspec.Struct, frozen=True):
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """How a source's fields map to ours: the [source] and [entities] tables of a profile."""
 
+    format: str = "json"  # of the records on the log: one of FORMATS
     event_id: tuple[str, ...]  # several are joined with "-"
     time: str
     unit: str | None = None  # of epoch times: a key of UNITS; None: ISO 8601 text

@@ -18,15 +18,17 @@ from features.events import Transaction
 from features.faults import FieldError
 from features.grammar import DeclarationError, Scope, duration_us, meant, parse_all
 from features.located import Located, ProfileError, Table
-from features.mapping import UNITS, EntitySource, Mapper, Row, Source, fraud_of
+from features.mapping import FORMATS, UNITS, EntitySource, Mapper, Row, Source, fraud_of
 from features.money import EXPONENTS
+from features.topic_settings import TopicSettings, topic_settings
 
 __all__ = ["Profile", "ProfileError", "load", "shipped"]
 
 SHIPPED = Path(__file__).parent / "profiles"
 
-TOP = ("name", "source", "entities", "stream", "features", "policy")
+TOP = ("name", "source", "entities", "stream", "features", "policy", "topics")
 SOURCE = (
+    "format",
     "event_id",
     "time",
     "unit",
@@ -58,6 +60,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     alerts_per_day: float
     card: str | None  # the entity whose precision at k a day the report counts
     mapper: Mapper
+    topics: TopicSettings = TopicSettings()
 
     @property
     def entities(self) -> tuple[str, ...]:
@@ -130,6 +133,7 @@ def load(name_or_path: str | Path) -> Profile:
         alerts_per_day=policy.number("alerts_per_day", 100),
         card=_entity(policy, "card", names) or partition_by,
         mapper=Mapper(source),
+        topics=topic_settings(file, features),
     )
 
 
@@ -149,6 +153,7 @@ def _source(file: Located, stream: Table) -> Source:
     table = file.table("source", SOURCE)
     currency, currency_field = _currency(table)
     source = Source(
+        format=_format(table),
         event_id=_event_id(table),
         time=table.text("time"),
         unit=_unit(table),
@@ -174,6 +179,13 @@ def _event_id(table: Table) -> tuple[str, ...]:
     if not fields:
         raise table.error("event_id must name at least one field", "event_id")
     return fields
+
+
+def _format(table: Table) -> str:
+    name = table.text("format", FORMATS[0])
+    if name not in FORMATS:
+        raise table.error(f"format {name!r} must be one of {', '.join(FORMATS)}", "format")
+    return name
 
 
 def _unit(table: Table) -> str | None:

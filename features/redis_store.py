@@ -20,8 +20,10 @@ import msgspec
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AuthenticationError,
     BusyLoadingError,
     ConnectionError,
+    NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -203,6 +205,8 @@ class RedisFeatureStore:
         for wait in (*PATIENCE_S, None):
             try:
                 told = ask()
+            except (AuthenticationError, NoPermissionError) as error:  # the first is a ConnectionError too
+                raise StoreUnavailable(_refused(self._url, error)) from error
             except PASSING as error:
                 self._wait(wait, error)
             except OutOfMemoryError as error:
@@ -362,6 +366,15 @@ def _slots(plan: Plan) -> list[tuple[int, bool]]:
             slots.append((at, single))
             at += 1 if single else 2
     return slots
+
+
+def _refused(url: str, error: Exception) -> str:
+    if isinstance(error, NoPermissionError):
+        return (
+            f"the Redis at {_shown(url)} does not allow its user what Weir does: {error}. "
+            "It needs +@read +@write +@scripting +@connection +info, on the keys ~*weir:*"
+        )
+    return f"the Redis at {_shown(url)} refused the login: {error}. See WEIR_REDIS (user) and WEIR_REDIS_PASSWORD_FILE"
 
 
 def _shown(url: str) -> str:

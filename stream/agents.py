@@ -20,6 +20,8 @@ from yarl import URL
 from stream.broker import directory_of
 from stream.embedded.transport import log_of
 from stream.records import Outgoing
+from stream.secret import scrubbed
+from stream.security import IN_THE_CLEAR, KafkaSecurity
 from stream.start import Start
 
 logger = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ class Outlet(Protocol):
         ...
 
 
-def make_app(name: str, broker: str, datadir: Path) -> faust.App:
+def make_app(name: str, broker: str, datadir: Path, security: KafkaSecurity = IN_THE_CLEAR) -> faust.App:
     """A Faust app, member of the consumer group `name`, on the log at the URL `broker`.
 
     `datadir` is where Faust wants a directory of its own; ours stays empty.
@@ -69,9 +71,11 @@ def make_app(name: str, broker: str, datadir: Path) -> faust.App:
         return faust.App(
             name, broker=[URL.build(scheme="embedded", path=path)], datadir=str(datadir), **SETTINGS
         )
-    from stream.kafka import Transport
+    from stream.kafka import Transport, credentials
 
-    app = faust.App(name, broker=broker, datadir=str(datadir), **SETTINGS)
+    app = faust.App(
+        name, broker=broker, datadir=str(datadir), broker_credentials=credentials(security), **SETTINGS
+    )
     app.transport = Transport(app.conf.broker_consumer, app)
     return app
 
@@ -165,6 +169,6 @@ async def in_thread(call: Callable[..., T], *args: Any, executor: ThreadPoolExec
 
 
 def _die(error: BaseException) -> NoReturn:
-    traceback.print_exception(error)
+    sys.stderr.write(scrubbed("".join(traceback.format_exception(error))))
     sys.stderr.flush()
     os._exit(CRASHED)

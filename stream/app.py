@@ -39,7 +39,7 @@ def run(role: str, config: Config) -> None:
 
 def role_app(role: str, config: Config) -> faust.App:
     """The Faust app of one role: one consumer group."""
-    app = make_app(f"{config.topic_prefix}weir-{role}", config.broker, config.dir / "faust")
+    app = make_app(f"{config.topic_prefix}weir-{role}", config.broker, config.dir / "faust", config.kafka)
     start_by(app, Start(accept_gap=config.accept_gap))
     return app
 

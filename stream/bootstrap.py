@@ -1,13 +1,14 @@
 """Builds every part from one frozen Config. Tests swap their fakes in here; nothing else makes a client.
 
-River (with SciPy) and redis take seconds to import, so only the roles that use them do.
+River (with SciPy), redis, Kafka and Avro take long to import, so only the roles that use them do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,7 +19,7 @@ from features.store import InMemoryFeatureStore
 from stream.broker import ensure_topics, progress_for, publisher_for
 from stream.champion import ChampionFeed, Pinned, Published, champion_from_file
 from stream.codec import Codec
-from stream.config import Config
+from stream.config import Config, ConfigError
 from stream.decide import AlertBudget
 from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
 from stream.embedded.server import ValkeyServer, running
@@ -27,13 +28,26 @@ from stream.history import History
 from stream.labels import LearnRole
 from stream.learn import Learner
 from stream.pipeline import Pipeline
+from stream.readiness import (
+    READS,
+    WRITES,
+    refuse_closed_group,
+    refuse_forbidden,
+    refuse_missing,
+    refuse_moved,
+)
 from stream.record import Recorder
 from stream.review.ledger import Ledger
+from stream.review.partitions import remember
 from stream.score import ScoreRole
 from stream.sealing import Sealer
 from stream.start import Start
+from stream.topics import KEYED, MODELS
 
-TOPICS = (TRANSACTIONS, LABELS, DECISIONS, ALERTS, DEAD_TRANSACTIONS, DEAD_LABELS)
+if TYPE_CHECKING:
+    from stream.registry import SchemaRegistry
+
+TOPICS = (TRANSACTIONS, LABELS, DECISIONS, ALERTS, DEAD_TRANSACTIONS, DEAD_LABELS, MODELS)
 
 RECENT = 20_000
 """Decisions from which a starting learner takes its idea of a day."""
@@ -50,10 +64,37 @@ def prepare(config: Config) -> None:
 
 
 def make_topics(config: Config, partitions: int) -> list[str]:
-    """Make Weir's topics where they are missing; gives their names. On Kafka this is somebody's own decision."""
+    """Make Weir's topics where they are missing; gives their names. On Kafka this is `weir topics create`'s to do."""
     names = [config.topic(name) for name in TOPICS]
-    ensure_topics(config.broker, dict.fromkeys(names, partitions))
+    ensure_topics(config.broker, dict.fromkeys(names, partitions), config.kafka)
     return names
+
+
+def group_of(config: Config, role: str) -> str:
+    """The consumer group of a role."""
+    return f"{config.topic_prefix}weir-{role}"
+
+
+def check_log(config: Config, role: str) -> None:
+    """Raise NotReady or BrokerError where a worker of this role must not start; on the embedded log it may."""
+    if config.embedded:
+        return
+    from stream.kafka_admin import KafkaAdmin
+
+    topics = {name: config.topic(name) for name in {*READS[role], *WRITES[role], *KEYED}}
+    needed = [topics[name] for name in (*READS[role], *WRITES[role])]
+    with KafkaAdmin(config.broker, config.kafka) as admin:
+        found = admin.partitions(topics.values())
+        refuse_missing(needed, found)
+        refuse_forbidden(role, topics, admin.operations(needed), config.kafka.user)
+        group = group_of(config, role)
+        refuse_closed_group(group, admin.group_operations(group), config.kafka.user)
+    keyed = {topics[name]: found[topics[name]] for name in KEYED if topics[name] in found}
+    ledger = Ledger.open(config.database)
+    try:
+        refuse_moved(remember(ledger.engine, keyed), keyed)
+    finally:
+        ledger.close()
 
 
 @contextmanager
@@ -100,6 +141,33 @@ def emitter(profile: Profile, keys: Sealer) -> Emitter:
     )
 
 
+def codec_of(config: Config, profile: Profile, seal: Callable[[bytes], bytes] | None = None) -> Codec:
+    """Reads what the profile says: JSON, or Avro too. Raises ConfigError where no schema registry is named for that."""
+    if profile.source.format != "avro":
+        return Codec(profile, seal, prefix=config.topic_prefix)
+    from stream.avro import AvroReader
+
+    return Codec(profile, seal, prefix=config.topic_prefix, avro=AvroReader(schema_registry(config)))
+
+
+def event_encoder(config: Config, profile: Profile, written: str) -> Callable[[Mapping[str, object]], bytes]:
+    """Makes the bytes of an event's fields: "json" or "avro". Raises ConfigError, FileError."""
+    if written == "json":
+        return msgspec.json.encode
+    from stream.avro_writer import AvroWriter
+
+    return AvroWriter(schema_registry(config), config.topic(TRANSACTIONS), profile.timezone)
+
+
+def schema_registry(config: Config) -> SchemaRegistry:
+    """The registry that is named; raises ConfigError where none is."""
+    from stream.registry import SchemaRegistry
+
+    if config.registry is None:
+        raise ConfigError("Avro needs a schema registry: name it in WEIR_SCHEMA_REGISTRY")
+    return SchemaRegistry(config.registry)
+
+
 def score_role(config: Config) -> tuple[ScoreRole, Closing]:
     """The live scorer: features in Redis, the champion from the registry or pinned."""
     from features.redis_store import RedisFeatureStore
@@ -109,7 +177,7 @@ def score_role(config: Config) -> tuple[ScoreRole, Closing]:
     store = RedisFeatureStore(
         url, profile.features, prefix=f"{config.topic_prefix}weir:", hash_key=keys.hash_key()
     )
-    codec = Codec(profile, keys.seal, prefix=config.topic_prefix)
+    codec = codec_of(config, profile, keys.seal)
     role = ScoreRole(codec, Pipeline(store), emitter(profile, keys), champions(config, profile))
 
     def close() -> None:
@@ -124,7 +192,7 @@ def score_start(config: Config, role: ScoreRole) -> Start:
     return Start(
         held=role.positions,
         need_us=Plan(load_profile(config.profile).features).need_us,
-        record_at=progress_for(config.broker).record_at,
+        record_at=progress_for(config.broker, config.kafka).record_at,
         accept_gap=config.accept_gap,
     )
 
@@ -158,7 +226,7 @@ def learn_role(config: Config) -> tuple[LearnRole, Closing]:
     for clock_us, vector in ledger.recent(RECENT, names):
         learner.observe(clock_us, vector)
     role = LearnRole(
-        Codec(profile, prefix=config.topic_prefix),
+        codec_of(config, profile),
         learner,
         ledger.decision_log(names),
         names=names,
@@ -197,7 +265,7 @@ def _learner(profile: Profile, ledger: Ledger) -> Learner:
 def recorder(config: Config) -> tuple[Recorder, Closing]:
     """Writes what happened into SQL."""
     ledger, keys = Ledger.open(config.database), sealer(config)
-    codec = Codec(load_profile(config.profile), prefix=config.topic_prefix)
+    codec = codec_of(config, load_profile(config.profile))
     return Recorder(ledger, codec, keys.seal, prefix=config.topic_prefix), ledger.close
 
 
@@ -205,7 +273,7 @@ def review(config: Config, port: int | None) -> None:
     """Serve the review queue until a signal ends it."""
     from stream.review.web import serve
 
-    publisher = publisher_for(config.broker)
+    publisher = publisher_for(config.broker, config.kafka)
     serve(
         ledger=Ledger.open(config.database),
         publisher=publisher,

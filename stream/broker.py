@@ -6,40 +6,50 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stream.records import Progress, Publisher
+from stream.security import IN_THE_CLEAR, KafkaSecurity
+from stream.topics import DEAD_LETTER_BYTES, Topic
 
 if TYPE_CHECKING:
     from stream.embedded.log import Log
 
 
-def publisher_for(url: str) -> Publisher:
+def publisher_for(url: str, security: KafkaSecurity = IN_THE_CLEAR) -> Publisher:
     """The synchronous way into the log at `url`."""
     if url.startswith("kafka://"):
         from stream.kafka import KafkaPublisher
 
-        return KafkaPublisher(url)
+        return KafkaPublisher(url, security)
     return _embedded(url)
 
 
-def progress_for(url: str) -> Progress:
+def progress_for(url: str, security: KafkaSecurity = IN_THE_CLEAR) -> Progress:
     """What the log at `url` knows of its readers."""
     if url.startswith("kafka://"):
         from stream.kafka import KafkaProgress
 
-        return KafkaProgress(url)
+        return KafkaProgress(url, security)
     return _embedded(url)
 
 
-def ensure_topics(url: str, topics: dict[str, int]) -> None:
+def ensure_topics(url: str, topics: dict[str, int], security: KafkaSecurity = IN_THE_CLEAR) -> None:
     """Make the topics that are missing, with so many partitions; those that exist stay as they are."""
     if url.startswith("kafka://"):
-        from stream.kafka import create_topics
+        from stream.kafka_admin import KafkaAdmin
 
-        create_topics(url, topics)
+        with KafkaAdmin(url, security) as admin:
+            there = admin.partitions(topics)
+            admin.create(_topic(name, count) for name, count in topics.items() if name not in there)
         return
     log = _embedded(url)
     for name, partitions in topics.items():
         log.ensure_topic(name, partitions)
     log.close()
+
+
+def _topic(name: str, partitions: int) -> Topic:
+    """Kafka's own settings, but a dead letter is larger than its event, which may be as large as the broker takes."""
+    larger = {"max.message.bytes": str(DEAD_LETTER_BYTES)} if name.endswith(".dlq") else {}
+    return Topic(name, partitions, settings=larger)
 
 
 def _embedded(url: str) -> Log:

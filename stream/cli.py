@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from stream.config import Config, ConfigError, load
+from stream.secret import ScrubbingFormatter, print_scrubbed, scrubbed
 
 logging.captureWarnings(True)
 
@@ -29,6 +30,9 @@ HELPED: tuple[str, ...] = (
     "stream.embedded.server.ServerError",
     "stream.send.NobodyWorks",
     "stream.simulate.run.SimulationChanged",
+    "stream.kafka.BrokerError",
+    "stream.readiness.NotReady",
+    "stream.registry.RegistryUnavailable",
     "stream.review.database.LedgerError",
     "stream.review.web.PortTaken",
 )
@@ -66,14 +70,14 @@ def weir() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
-    from stream import cli_history, cli_look, cli_run
+    from stream import cli_doctor, cli_history, cli_look, cli_run, cli_topics
 
-    for module in (cli_run, cli_history, cli_look):
+    for module in (cli_run, cli_history, cli_look, cli_topics, cli_doctor):
         module.register(weir)
-    level = os.environ.get("WEIR_LOG", "WARNING").upper()
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    sys.excepthook = print_scrubbed
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(ScrubbingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=os.environ.get("WEIR_LOG", "WARNING").upper(), handlers=[handler])
     try:
         weir.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except click.ClickException as error:
@@ -92,5 +96,5 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def fail(message: str) -> NoReturn:
     """Say what went wrong and exit with status 1."""
-    click.echo(f"weir: {message}", err=True)
+    click.echo(f"weir: {scrubbed(message)}", err=True)
     sys.exit(1)

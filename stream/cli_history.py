@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from features.grammar import duration_us
+from features.mapping import FORMATS
 from features.profile import Profile
 from features.profile import load as load_profile
 from stream import bootstrap, report
@@ -105,6 +106,14 @@ def replay(
     type=Duration(),
     help="after so much of its time wait until all is decided, recorded and learned",
 )
+@click.option(
+    "--format",
+    "written",
+    type=click.Choice(FORMATS),
+    default="json",
+    show_default=True,
+    help="how events are written; avro: with the newest schema of their topic in WEIR_SCHEMA_REGISTRY",
+)
 @click.option("--json", "as_json", is_flag=True, help="what was sent, as JSON")
 @config_options
 def send_file(
@@ -114,15 +123,23 @@ def send_file(
     until: datetime | None,
     rate: float | None,
     in_step: int | None,
+    written: str,
     as_json: bool,
     **given: Any,
 ) -> None:
     """Send the events of FILE, and their labels, into the stream on history's own clock."""
     config = config_of(given)
     profile = load_profile(config.profile)
-    events = _file(file, profile, label_delay, from_, until)
-    publisher = publisher_for(config.broker)
-    step = InStep(progress_for(config.broker), config, in_step) if in_step else None
+    events = EventFile(
+        file,
+        profile,
+        label_delay_us=label_delay,
+        from_us=_us(from_),
+        until_us=_us(until),
+        encode=bootstrap.event_encoder(config, profile, written),
+    )
+    publisher = publisher_for(config.broker, config.kafka)
+    step = InStep(progress_for(config.broker, config.kafka), config, in_step) if in_step else None
     try:
         with tracking("send", events.total, silent=as_json) as tracker:
             sent = send(

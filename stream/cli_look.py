@@ -1,4 +1,4 @@
-"""Commands that look: ``weir models``, ``weir dead-letters``, ``weir topics``."""
+"""Commands that look: ``weir models``, ``weir dead-letters``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stream.review.ledger import Ledger
 
 def register(group: click.Group) -> None:
     """Add these commands to `weir`."""
-    for command in (models, dead_letters, topics):
+    for command in (models, dead_letters):
         group.add_command(command)
 
 
@@ -107,28 +107,10 @@ def dead_letters_replay(place: str, mended: Path | None, **given: Any) -> None:
     keys = bootstrap.sealer(config)
     value = mended.read_bytes() if mended else keys.open(letter.value)
     key = None if letter.key is None else keys.open(letter.key)
-    publisher = publisher_for(config.broker)
+    publisher = publisher_for(config.broker, config.kafka)
     try:
         record = Outgoing(key, value, ((ARRIVED, b"%d" % letter.at_us),))
         publisher.publish(config.topic(letter.topic), [record])
     finally:
         publisher.close()
     click.echo(f"sent {place} to {letter.topic} again")
-
-
-@click.group("topics")
-def topics() -> None:
-    """The log's topics."""
-
-
-@topics.command("create")
-@click.option("--partitions", type=int, default=1, show_default=True, help="of every topic")
-@config_options
-def topics_create(partitions: int, **given: Any) -> None:
-    """Make the topics that are missing."""
-    config = config_of(given)
-    if not config.embedded or partitions == 1:
-        names = bootstrap.make_topics(config, partitions)
-        click.echo("\n".join(names))
-        return
-    fail("the embedded log gives a group one worker: more than one partition is for Kafka")

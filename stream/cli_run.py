@@ -92,6 +92,7 @@ def worker(role: str, **given: Any) -> None:
 
     config = config_of(given)
     bootstrap.prepare(config)
+    bootstrap.check_log(config, role)
     app.run(role, config)
 
 
@@ -127,7 +128,7 @@ def simulate(seed: int, burst_days: int, day_seconds: float, days: int | None, *
         fail("--day-seconds must be more than 0")
     bootstrap.prepare(config)
     stop = stop_on_signals()
-    publisher = publisher_for(config.broker)
+    publisher = publisher_for(config.broker, config.kafka)
     try:
         tempo = Tempo(burst_days=burst_days, day_seconds=day_seconds, days=days)
         sent = run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -18,10 +18,16 @@ from stream.faulty import RecordError, refuse, refuse_repeated
 from stream.records import ARRIVED, Outgoing, Record
 from stream.wire import SCHEMA, WireError, decode, encode
 
+if TYPE_CHECKING:
+    from stream.avro import AvroReader
+
 __all__ = ["Codec", "DeadLetter", "Decoded", "RecordError", "WireError", "arrival_us", "decode", "encode"]
 
 MAX_BYTES = 1_000_000
 """A record with a longer value is refused unread."""
+
+AVRO = b"\0"
+"""How an Avro record of a schema registry begins; no JSON does."""
 
 MAX_REASON = 500
 MAX_SHAPES = 1_000  # different sets of fields that are remembered
@@ -59,8 +65,11 @@ class Codec:
         *,
         prefix: str = "",
         max_bytes: int = MAX_BYTES,
+        avro: AvroReader | None = None,
     ) -> None:
         """`seal` is needed for `outgoing` only; `prefix` is the tenant's, taken off topics.
+
+        With `avro` a record that begins with a zero byte is read by it; without, it is refused.
 
         `unknown` counts the fields that were ignored, by name: MAX_UNKNOWN names, the rest under OTHERS.
         """
@@ -71,6 +80,7 @@ class Codec:
         self._seal = seal
         self._prefix = prefix
         self._max_bytes = max_bytes
+        self._avro = avro
         self._json = msgspec.json.Decoder()
         self._ignored_of: dict[tuple[str, ...], tuple[str, ...]] = {}
 
@@ -82,7 +92,7 @@ class Codec:
         """The event that a record holds, or a dead letter."""
         try:
             arrived_us = arrival_us(record)
-            raw = self._object(record.value)
+            raw = self._object(record.value) if self._avro is None else self._either(record, self._avro)
             if record.topic.endswith(LABELS) and record.topic.removeprefix(self._prefix) == LABELS:
                 return self._label(raw, arrived_us)
             self._count_unknown(raw, self._fields)
@@ -116,9 +126,19 @@ class Codec:
         encoded = tuple((name, text.encode("utf-8", "replace")) for name, text in headers.items())
         return Outgoing(letter.key, self._seal(letter.value), encoded)
 
-    def _object(self, value: bytes) -> Row:
+    def _either(self, record: Record, avro: AvroReader) -> Row:
+        """JSON or Avro, as the first byte says: a topic may hold both while its senders move from one to the other."""
+        if record.value[:1] != AVRO:
+            return self._object(record.value)
+        self._refuse_large(record.value)
+        return avro.row(record.topic, record.value)
+
+    def _refuse_large(self, value: bytes) -> None:
         if len(value) > self._max_bytes:
             raise RecordError(f"the record has {len(value):,} bytes; at most {self._max_bytes:,} are read")
+
+    def _object(self, value: bytes) -> Row:
+        self._refuse_large(value)
         try:
             raw = self._json.decode(value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -6,12 +6,32 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote
 
 import msgspec
 
+from stream.secret import Secret, learn, masked, passwords_in
+from stream.security import IN_THE_CLEAR, SECRETS, KafkaSecurity, SecurityError, kafka_security, secrets_in
+
+__all__ = ["Config", "ConfigError", "Registry", "load", "masked"]
+
 SETTINGS = ("dir", "broker", "redis", "database", "profile", "topic_prefix", "model", "accept_gap")
-"""What ``weir.toml`` may hold, and ``WEIR_<NAME>`` in the environment."""
+"""What ``weir.toml`` may hold, and ``WEIR_<NAME>`` in the environment; flags of the same names come first."""
+
+SERVERS = (
+    "kafka_security_protocol",
+    "kafka_sasl_mechanism",
+    "kafka_user",
+    "kafka_ca_file",
+    "kafka_cert_file",
+    "kafka_key_file",
+    "schema_registry",
+    "schema_registry_user",
+    "schema_registry_ca_file",
+)
+"""The same without flags."""
+
+SECRET_FILES = tuple(f"{name}_file" for name in SECRETS)
 
 
 YES = ("1", "true", "yes", "on")
@@ -19,6 +39,15 @@ YES = ("1", "true", "yes", "on")
 
 class ConfigError(Exception):
     """A setting that cannot be used: which one, where it came from, and what to do."""
+
+
+class Registry(msgspec.Struct, frozen=True, kw_only=True):
+    """Where Avro schemas are asked for."""
+
+    url: str
+    user: str | None = None
+    password: Secret | None = None
+    ca_file: str | None = None
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +61,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     topic_prefix: str = ""
     model: str | None = None  # a snapshot file: decide with this one and no other (pinned)
     accept_gap: bool = False  # go on although the log let go what was still needed
+    kafka: KafkaSecurity = IN_THE_CLEAR
+    registry: Registry | None = None
+    given: dict[str, str] = {}  # what was set beside the flags' settings, without secrets: see SERVERS
 
     @property
     def embedded(self) -> bool:
@@ -43,13 +75,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return self.topic_prefix + name
 
     def shown(self) -> dict[str, str]:
-        """The settings for people: passwords in URLs are masked."""
-        return {name: masked(str(getattr(self, name) or "")) for name in SETTINGS}
+        """The settings for people: passwords are masked."""
+        named = {name: str(getattr(self, name) or "") for name in SETTINGS}
+        return {name: masked(value) for name, value in (named | self.given).items()}
 
     def environment(self) -> dict[str, str]:
-        """The same settings as environment variables, for a child process."""
-        values = {name: getattr(self, name) for name in SETTINGS}
+        """The same settings as environment variables, for a child process; it inherits the variables of secrets."""
+        values = {name: getattr(self, name) for name in SETTINGS} | self.given
         return {f"WEIR_{name.upper()}": str(value) for name, value in values.items() if value}
+
+    def __repr__(self) -> str:
+        return f"Config({', '.join(f'{name}={value!r}' for name, value in self.shown().items())})"
 
 
 def load(
@@ -57,27 +93,98 @@ def load(
 ) -> Config:
     """The Config that flags, the environment and a file give, in this order of strength.
 
-    Raises ConfigError for an unknown setting, a file that is not TOML, or a broker that Weir does not speak.
+    Raises ConfigError for an unknown setting, a file that is not TOML, a broker that Weir does not speak, or a
+    password where everybody could read it.
     """
+    _refuse_secrets(flags)
     given = _from_file(file) | _from_environment(environ) | {k: v for k, v in flags.items() if v}
+    for url in given.values():
+        for password in passwords_in(url) if "://" in url else ():
+            learn(password)
+    try:
+        secrets = secrets_in(environ, given)
+        kafka = kafka_security(given, secrets.get("kafka_password"))
+    except SecurityError as error:
+        raise ConfigError(str(error)) from error
     directory = Path(given.get("dir", ".weir")).expanduser().resolve()
-    broker = given.get("broker", f"embedded://{directory}/log")
-    if not broker.startswith(("embedded://", "kafka://")):
-        raise ConfigError(f"the broker {masked(broker)!r} is neither embedded://DIR nor kafka://HOST:PORT")
     return Config(
         dir=directory,
-        broker=broker,
-        redis=given.get("redis"),
-        database=given.get("database", f"sqlite:///{directory}/weir.db"),
+        broker=_broker(given.get("broker", f"embedded://{directory}/log")),
+        redis=_with_password(given.get("redis"), "redis", secrets),
+        database=_with_password(given.get("database"), "database", secrets)
+        or f"sqlite:///{directory}/weir.db",
         profile=given.get("profile", "payments"),
         topic_prefix=given.get("topic_prefix", ""),
         model=given.get("model"),
         accept_gap=given.get("accept_gap", "").lower() in YES,
+        kafka=kafka,
+        registry=_registry(given, secrets),
+        given={name: given[name] for name in (*SERVERS, *SECRET_FILES) if name in given},
+    )
+
+
+def _refuse_secrets(flags: Mapping[str, str | None]) -> None:
+    for name, value in flags.items():
+        if value and "://" in value and passwords_in(value):
+            raise ConfigError(
+                f"--{name.replace('_', '-')} holds a password, and everybody on this machine can read a command line: "
+                f"set {_instead(name)}"
+            )
+
+
+def _instead(name: str) -> str:
+    if name == "broker":
+        return "WEIR_KAFKA_USER and WEIR_KAFKA_PASSWORD_FILE"
+    return f"WEIR_{name.upper()}_PASSWORD_FILE, or WEIR_{name.upper()} in the environment"
+
+
+def _broker(url: str) -> str:
+    if not url.startswith(("embedded://", "kafka://")):
+        raise ConfigError(f"the broker {masked(url)!r} is neither embedded://DIR nor kafka://HOST:PORT")
+    if url.startswith("kafka://") and "@" in url:
+        raise ConfigError(f"the broker {masked(url)!r} names a user: set {_instead('broker')}")
+    return url
+
+
+def _with_password(url: str | None, name: str, secrets: Mapping[str, Secret]) -> str | None:
+    """The URL with the password that was given beside it."""
+    password = secrets.get(f"{name}_password")
+    if password is None:
+        return url
+    variable = f"WEIR_{name.upper()}"
+    if not url or "://" not in url or url.startswith("sqlite"):
+        raise ConfigError(f"{variable}_PASSWORD is set, but {variable} names no server that asks for one")
+    scheme, _, rest = url.partition("://")
+    userinfo, at, address = rest.rpartition("@")
+    user, _, present = userinfo.partition(":")
+    quoted = quote(password.reveal(), safe="")
+    if present not in ("", quoted):
+        raise ConfigError(
+            f"{variable} holds a password, and {variable}_PASSWORD another: take one of them out"
+        )
+    return f"{scheme}://{user}:{quoted}@{address if at else rest}"
+
+
+def _registry(given: Mapping[str, str], secrets: Mapping[str, Secret]) -> Registry | None:
+    url = given.get("schema_registry")
+    if not url:
+        return None
+    if not url.startswith(("http://", "https://")) or "@" in url:
+        raise ConfigError(
+            f"WEIR_SCHEMA_REGISTRY is {masked(url)!r}: an address such as https://registry:8081 is expected; "
+            "a user and password go into WEIR_SCHEMA_REGISTRY_USER and WEIR_SCHEMA_REGISTRY_PASSWORD_FILE"
+        )
+    return Registry(
+        url=url.rstrip("/"),
+        user=given.get("schema_registry_user"),
+        password=secrets.get("schema_registry_password"),
+        ca_file=given.get("schema_registry_ca_file"),
     )
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    named = {name: environ.get(f"WEIR_{name.upper()}") for name in SETTINGS}
+    known = (*SETTINGS, *SERVERS, *SECRET_FILES)
+    named = {name: environ.get(f"WEIR_{name.upper()}") for name in known}
     return {name: value for name, value in named.items() if value}
 
 
@@ -88,22 +195,14 @@ def _from_file(file: Path) -> dict[str, str]:
         read = tomllib.loads(file.read_text())
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file} is not TOML: {error}") from error
-    unknown = sorted(set(read) - set(SETTINGS))
+    known = (*SETTINGS, *SERVERS, *SECRET_FILES)
+    unknown = sorted(set(read) - set(known))
+    if set(unknown) & set(SECRETS):
+        raise ConfigError(
+            f"{file} holds a password: put it into a file of its own, and name that as {unknown[0]}_file"
+        )
     if unknown:
         raise ConfigError(
-            f"{file} names unknown settings: {', '.join(unknown)}; known are {', '.join(SETTINGS)}"
+            f"{file} names unknown settings: {', '.join(unknown)}; known are {', '.join(known)}"
         )
     return {name: str(value) for name, value in read.items()}
-
-
-def masked(url: str) -> str:
-    """A URL without its password.
-
-    >>> masked("redis://user:secret@host:6379/0")
-    'redis://user:***@host:6379/0'
-    """
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    address = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{address}"))

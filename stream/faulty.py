@@ -29,6 +29,10 @@ def refuse(value: bytes, error: Exception) -> NoReturn:
         raise RecordError("the record is not UTF-8 text") from None
     if not value.strip():
         raise RecordError("the record is empty") from None
+    if value.startswith(b"\0") and len(value) > 5:
+        raise RecordError(
+            'the record is not JSON; if it is Avro, the profile must say [source] format = "avro"'
+        ) from None
     if value.startswith(b"\xef\xbb\xbf"):
         raise RecordError("the record begins with a byte order mark: send UTF-8 without one") from None
     if isinstance(error, msgspec.ValidationError):

@@ -6,7 +6,7 @@ Memory holds a few batches of rows and the labels that are still to arrive, howe
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -19,7 +19,7 @@ from features.profile import Profile
 from stream.decisions import LabelRecord
 from stream.records import ARRIVED, Outgoing
 from stream.rows import FileError, Row, count, read
-from stream.wire import encode
+from stream.wire import encode as encode_record
 
 WEEK_US = 7 * 86_400_000_000
 
@@ -70,8 +70,11 @@ class EventFile:
         label_delay_us: int = WEEK_US,
         from_us: int | None = None,
         until_us: int | None = None,
+        encode: Callable[[Mapping[str, object]], bytes] = msgspec.json.encode,
     ) -> None:
         """Read events from `from_us` on and before `until_us`; their labels arrive `label_delay_us` later.
+
+        `encode` makes the bytes of an event's record.
 
         Raises FileError where the file is absent, of no known format, or broken, here or while it is read.
         """
@@ -82,6 +85,7 @@ class EventFile:
         self._delay_us = label_delay_us
         self._from_us = from_us or 0
         self._until_us = until_us
+        self._encode = encode
 
     def events(self) -> Iterator[list[Transaction | Label | Refused]]:
         """The events in time order, each arriving when it happens; a label before the first event after it.
@@ -185,7 +189,7 @@ class EventFile:
             return False, Outgoing(key, raw, _arrived(read.time_us))
         label = self._profile.label
         value = {name: field for name, field in raw.items() if name != label}
-        return False, Outgoing(key, msgspec.json.encode(value), _arrived(read.time_us))
+        return False, Outgoing(key, self._encode(value), _arrived(read.time_us))
 
     def _label_record(self, read: Read, event: Transaction, arrives_us: int) -> tuple[bool, Outgoing]:
         label = _label(read, event, arrives_us)
@@ -196,7 +200,7 @@ class EventFile:
             source=label.source,
             labelled_at=to_datetime(arrives_us).isoformat(),
         )
-        return True, Outgoing(self._profile.key(event), encode(record), _arrived(arrives_us))
+        return True, Outgoing(self._profile.key(event), encode_record(record), _arrived(arrives_us))
 
 
 def _label(read: Read, event: Transaction, arrives_us: int) -> Label:

@@ -3,27 +3,58 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import faust
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
 from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
 from faust.transport.drivers.aiokafka import Transport as FaustTransport
 from faust.types.tuples import TP as FaustTP
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import KafkaAdminClient, NewTopic
-from kafka.errors import TopicAlreadyExistsError
+from kafka.errors import (
+    AuthorizationError,
+    KafkaConfigurationError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    SaslAuthenticationFailedError,
+)
 
 from stream.chunks import ChunkedConsumer
 from stream.partition import parted
 from stream.records import TP, Outgoing, Record
+from stream.security import IN_THE_CLEAR, KafkaSecurity
+from stream.topics import DEAD_LETTER_BYTES
+
+CONNECT_MS = 15_000
+"""How long brokers may take to answer at all."""
+
+NOT_TRUSTED = "Handshake failed"
+"""kafka-python's words for a TLS connection that was not made."""
 
 REQUEST_MS = 30_000
 """How long a request may take before it is an error: a broker's restart fits in."""
 
-DEAD_LETTER_BYTES = 2_000_000
-"""The largest dead letter; Kafka's own default for every record is half of it."""
+
+class BrokerError(Exception):
+    """Kafka cannot be used, or refused something: what, and what to do."""
+
+
+def credentials(security: KafkaSecurity) -> Any:
+    """The same for Faust, whose producer and consumer are aiokafka's; None in the clear and without a name."""
+    context = security.context()
+    if security.sasl and security.password is not None:
+        return faust.SASLCredentials(
+            username=security.user,
+            password=security.password.reveal(),
+            ssl_context=context,
+            mechanism=security.mechanism,
+        )
+    return faust.SSLCredentials(context) if context is not None else None
 
 
 class Consumer(ChunkedConsumer, FaustConsumer):  # type: ignore[misc]
@@ -84,11 +115,17 @@ async def _partitions(producer: AIOKafkaProducer, topic: str) -> int:
 
 
 async def _send(producer: AIOKafkaProducer, tp: TP, records: Sequence[Outgoing]) -> None:
-    waiting = [
-        await producer.send_batch(batch, tp.topic, partition=tp.partition)
-        for batch in _batches(producer, records)
-    ]
-    await asyncio.gather(*waiting)
+    try:
+        waiting = [
+            await producer.send_batch(batch, tp.topic, partition=tp.partition)
+            for batch in _batches(producer, records)
+        ]
+        await asyncio.gather(*waiting)
+    except (ClusterAuthorizationFailedError, TopicAuthorizationFailedError) as error:
+        raise BrokerError(
+            f"Weir's Kafka user may not write the topic {tp.topic}: its administrator can allow it (ACL: WRITE, DESCRIBE). "
+            "Nothing of this chunk is committed; the next start decides it again"
+        ) from error
 
 
 def _batches(producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> Iterator[Any]:
@@ -109,15 +146,18 @@ def _append(batch: Any, record: Outgoing) -> Any:
 class KafkaPublisher:
     """The synchronous way into Kafka, with kafka-python."""
 
-    def __init__(self, url: str) -> None:
-        """Connect to the brokers of a kafka:// URL."""
-        self._producer = KafkaProducer(
-            bootstrap_servers=servers_of(url),
-            acks="all",
-            linger_ms=5,
-            request_timeout_ms=REQUEST_MS,
-            max_request_size=DEAD_LETTER_BYTES,
-        )
+    def __init__(self, url: str, security: KafkaSecurity = IN_THE_CLEAR) -> None:
+        """Connect to the brokers of a kafka:// URL; raises BrokerError if that cannot be done."""
+        with told(url, security):
+            self._producer = KafkaProducer(
+                bootstrap_servers=servers_of(url),
+                acks="all",
+                linger_ms=5,
+                request_timeout_ms=REQUEST_MS,
+                bootstrap_timeout_ms=CONNECT_MS,
+                max_request_size=DEAD_LETTER_BYTES,
+                **security.client(),
+            )
 
     def publish(self, topic: str, records: Sequence[Outgoing]) -> None:
         """Send all records; returns when they are acknowledged, raises what the first failure was."""
@@ -137,13 +177,19 @@ class KafkaPublisher:
 class KafkaProgress:
     """Ends and committed offsets, with kafka-python."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, security: KafkaSecurity = IN_THE_CLEAR) -> None:
         """Ask the brokers of a kafka:// URL."""
-        self._servers = servers_of(url)
+        self._url, self._security = url, security
+        self._settings = {
+            "bootstrap_servers": servers_of(url),
+            "bootstrap_timeout_ms": CONNECT_MS,
+            **security.client(),
+        }
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         """By partition: the offset that the next record will get."""
-        consumer = KafkaConsumer(bootstrap_servers=self._servers)
+        with told(self._url, self._security):
+            consumer = KafkaConsumer(**self._settings)
         try:
             parts = [TopicPartition(topic, part) for part in consumer.partitions_for_topic(topic) or ()]
             return {tp.partition: offset for tp, offset in consumer.end_offsets(parts).items()}
@@ -152,7 +198,8 @@ class KafkaProgress:
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """By partition: the offset from which the group's next member would start (0 where it never committed)."""
-        consumer = KafkaConsumer(bootstrap_servers=self._servers, group_id=group, enable_auto_commit=False)
+        with told(self._url, self._security):
+            consumer = KafkaConsumer(**self._settings, group_id=group, enable_auto_commit=False)
         try:
             parts = consumer.partitions_for_topic(topic) or ()
             return {part: consumer.committed(TopicPartition(topic, part)) or 0 for part in parts}
@@ -161,7 +208,8 @@ class KafkaProgress:
 
     def record_at(self, tp: TP, offset: int) -> Record | None:
         """The oldest record of a partition at or behind an offset; None where the log ends before it."""
-        consumer = KafkaConsumer(bootstrap_servers=self._servers, enable_auto_commit=False)
+        with told(self._url, self._security):
+            consumer = KafkaConsumer(**self._settings, enable_auto_commit=False)
         place = TopicPartition(*tp)
         try:
             consumer.assign([place])
@@ -175,23 +223,77 @@ class KafkaProgress:
             consumer.close()
 
 
-def create_topics(url: str, topics: Mapping[str, int]) -> None:
-    """Make the topics that are missing, with so many partitions."""
-    admin = KafkaAdminClient(bootstrap_servers=servers_of(url))
+@contextmanager
+def told(url: str, security: KafkaSecurity) -> Iterator[None]:
+    """What kafka-python raises in the block is raised as BrokerError, with its meaning and the mend.
+
+    It tries again until its time is up, and says why in its log only: so that is listened to.
+    """
+    heard = _Heard()
     try:
-        missing = set(topics) - set(admin.list_topics())
-        for name in sorted(missing):
-            try:
-                admin.create_topics([NewTopic(name, topics[name], -1, topic_configs=_settings(name))])
-            except TopicAlreadyExistsError:
-                continue  # another process was quicker
-    finally:
-        admin.close()
+        with heard:
+            yield
+    except KafkaError as error:
+        raise BrokerError(explained(heard.telling(error), servers_of(url), security)) from error
 
 
-def _settings(topic: str) -> dict[str, str]:
-    """A dead letter is its event, sealed, and why: larger than the event, which may be as large as the broker takes."""
-    return {"max.message.bytes": str(DEAD_LETTER_BYTES)} if topic.endswith(".dlq") else {}
+class _Heard(logging.Handler):
+    """Keeps the errors that kafka-python logs while the block runs, and keeps all but debuggers from reading each."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._errors: list[Exception] = []
+        self._logger = logging.getLogger("kafka")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        args = record.args if isinstance(record.args, tuple) else ()
+        self._errors += [each for each in args if isinstance(each, Exception)]
+
+    def __enter__(self) -> None:
+        self._propagated = self._logger.propagate
+        self._logger.propagate = self._logger.isEnabledFor(logging.DEBUG)
+        self._logger.addHandler(self)
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
+        self._logger.propagate = self._propagated
+
+    def telling(self, raised: Exception) -> Exception:
+        """The error that tells most: a refused login or certificate, else what came last, else what was raised."""
+        if not isinstance(raised, KafkaTimeoutError):
+            return raised
+        reasons = [error for error in self._errors if not isinstance(error, KafkaTimeoutError)]
+        refused = [error for error in reasons if _refused(error)]
+        return (refused or reasons or [raised])[-1]
+
+
+def _refused(error: Exception) -> bool:
+    return isinstance(error, SaslAuthenticationFailedError) or NOT_TRUSTED in str(error)
+
+
+def explained(error: Exception, servers: Sequence[str], security: KafkaSecurity) -> str:
+    """What a client's error means, and the mend."""
+    who = f"the Kafka user {security.user}" if security.user else "whoever does not log in"
+    where = ",".join(servers)
+    if isinstance(error, SaslAuthenticationFailedError):
+        return f"Kafka at {where} refused {who}: WEIR_KAFKA_USER, WEIR_KAFKA_PASSWORD or WEIR_KAFKA_SASL_MECHANISM is wrong"
+    if NOT_TRUSTED in str(error):
+        return f"no trusted connection to the Kafka at {where}: {error}. Is WEIR_KAFKA_CA_FILE its authority's certificate?"
+    if isinstance(error, AuthorizationError):
+        return (
+            f"{who} may not do that on the Kafka at {where}: {error}. Its administrator can allow it (ACLs)"
+        )
+    if isinstance(error, KafkaConfigurationError):
+        return f"Kafka at {where} cannot be used with these settings: {error}"
+    if isinstance(error, KafkaConnectionError) and "disconnected" in str(error):
+        return f"the Kafka at {where} closes the connection: {_closing(security)}"
+    return f"the Kafka at {where} cannot be used: {type(error).__name__}: {error}"
+
+
+def _closing(security: KafkaSecurity) -> str:
+    if security.sasl:
+        return "WEIR_KAFKA_USER or WEIR_KAFKA_PASSWORD is wrong, or WEIR_KAFKA_SECURITY_PROTOCOL not what that port speaks"
+    return "it may ask for TLS or a login: see WEIR_KAFKA_SECURITY_PROTOCOL"
 
 
 def servers_of(url: str) -> list[str]:

@@ -33,10 +33,10 @@ FAUST = (
     "stream/embedded/transport.py",
 )
 SQL = (*REVIEW, "stream/ledger.py")
-REDIS = ("features/redis_store.py", "stream/embedded/server.py")
+REDIS = ("features/redis_store.py", "features/redis_server.py", "stream/embedded/server.py")
 SCREEN = ("stream/cli*.py", "stream/progress.py")
 RIVER = ("models/bins.py", "models/estimators.py", "models/incremental.py")
-KAFKA = ("stream/kafka.py",)
+KAFKA = ("stream/kafka.py", "stream/kafka_admin.py")
 ROOMS = {
     "redis": REDIS,
     "valkey": REDIS,
@@ -48,6 +48,7 @@ ROOMS = {
     "kafka": KAFKA,
     "aiokafka": KAFKA,
     "river": RIVER,
+    "fastavro": ("stream/avro.py", "stream/avro_writer.py"),
     "torch": ("models/sequence.py", "models/batched.py"),
     "fastapi": REVIEW,
     "starlette": REVIEW,

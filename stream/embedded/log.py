@@ -127,6 +127,11 @@ class Log:
                 self.ensure_topic(topic)
         return self._partitions[topic]
 
+    def retention_ms(self, topic: str) -> int | None:
+        """For how long a topic keeps its records; None: for ever."""
+        found = self._rows("SELECT retention_ms FROM topics WHERE name = ?", topic)
+        return found[0][0] if found else WEEK_MS
+
     # --- appending
 
     def publish(self, topic: str, records: Sequence[Outgoing]) -> None:

@@ -36,7 +36,7 @@ def connect(url: str) -> Engine:
     try:
         engine = _engine(make_url(url))
         _prepare_schema(engine, url)
-    except (OperationalError, ArgumentError, OSError) as error:
+    except (OperationalError, ArgumentError, OSError, ValueError) as error:
         reason = str(getattr(error, "orig", error)).strip().partition("\n")[0]
         raise LedgerError(f"the database {masked(url)} cannot be used: {reason}") from error
     return engine

@@ -100,6 +100,11 @@ class Ledger:
             return now_us
         return int(newest.arrived_us)
 
+    def server_now_s(self) -> float:
+        """What the database's clock shows, in seconds since 1970."""
+        with self._reading.connect() as db:
+            return float(db.execute(select(func.current_timestamp())).scalar_one().timestamp())
+
     # --- dead letters
 
     def dead_letters(self, limit: int) -> list[DeadLetterRow]:

@@ -9,6 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.integration.certificates import Authority
+
 START_SECONDS = 60.0
 
 SETTINGS = """
@@ -27,18 +29,55 @@ group.initial.rebalance.delay.ms=0
 """
 
 
+SECURE_SETTINGS = """
+listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{sasl},SSL://127.0.0.1:{tls},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://localhost:{sasl},SSL://localhost:{tls}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL
+inter.broker.listener.name=PLAINTEXT
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+ssl.keystore.type=PEM
+ssl.keystore.location={keystore}
+ssl.truststore.type=PEM
+ssl.truststore.location={ca}
+listener.name.ssl.ssl.client.auth=required
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required {users};
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:admin
+"""
+"""One listener in the clear for the tests' own hands, where everybody may do everything; the others ask who comes."""
+
+USERS = {"admin": "admin-password-1", "weir": "weir-password-2", "reader": "reader-password-3"}
+"""Who can log in with SASL PLAIN, and with what; what they may do beside `admin` is for ACLs to say."""
+
+
 class KafkaServer:
     """A broker that keeps everything in one directory."""
 
-    def __init__(self, home: Path, directory: Path) -> None:
-        """Use the jars in `home`/libs, or `home` as the unpacked distribution has them."""
+    def __init__(self, home: Path, directory: Path, *, secure: bool = False) -> None:
+        """Use the jars in `home`/libs, or `home` as the unpacked distribution has them.
+
+        A `secure` one has, beside the listener in the clear, one with SASL_SSL and one with TLS on both sides.
+        """
         self._jars = f"{home}/libs/*"
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
-        self.port, controller = _free_ports(2)
+        self.port, controller, self.sasl_port, self.tls_port = _free_ports(4)
         directory.mkdir(parents=True)
         self._settings = directory / "server.properties"
-        self._settings.write_text(SETTINGS.format(port=self.port, controller=controller, directory=directory))
+        settings = SETTINGS.format(port=self.port, controller=controller, directory=directory)
+        if secure:
+            self.authority = Authority(directory / "tls")
+            settings += SECURE_SETTINGS.format(
+                port=self.port,
+                controller=controller,
+                sasl=self.sasl_port,
+                tls=self.tls_port,
+                keystore=self.authority.keystore("broker"),
+                ca=self.authority.ca,
+                users=" ".join(f'user_{user}="{password}"' for user, password in USERS.items()),
+            )
+        self._settings.write_text(settings)
         self._java(
             "kafka.tools.StorageTool", "format", "-t", "WeirTestCluster0000000", "-c", str(self._settings)
         )

@@ -9,6 +9,7 @@ import pytest
 
 from stream import agents
 from stream.agents import CRASHED, OneBehind, guarded, make_app
+from stream.secret import Secret
 
 
 def test_an_app_writes_at_least_once_and_nothing_of_fausts_own(tmp_path):
@@ -114,3 +115,12 @@ def test_a_fault_in_a_second_half_is_deadly_though_no_chunk_follows(monkeypatch)
 
     asyncio.run(scenario())
     assert [str(error) for error in deaths] == ["told to fail"]
+
+
+def test_the_last_words_of_a_worker_hold_no_secret(capsys, monkeypatch):
+    ended = []
+    monkeypatch.setattr("stream.agents.os._exit", ended.append)
+    Secret("open-sesame")
+    agents._die(ValueError("login open-sesame was refused"))
+    assert ended == [CRASHED]
+    assert capsys.readouterr().err.endswith("ValueError: login *** was refused\n")

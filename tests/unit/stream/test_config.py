@@ -54,11 +54,11 @@ def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path):
 
 def test_a_broker_that_weir_does_not_speak_is_refused_without_showing_its_password():
     with pytest.raises(ConfigError, match="neither embedded") as refused:
-        load({"broker": "amqp://me:secret@host"}, {}, NOWHERE)
+        load({}, {"WEIR_BROKER": "amqp://me:secret@host"}, NOWHERE)
     assert "secret" not in str(refused.value)
 
 
 def test_passwords_are_masked_wherever_settings_are_shown(tmp_path):
-    config = load({"dir": str(tmp_path), "database": "postgresql://weir:secret@db/weir"}, {}, NOWHERE)
+    config = load({"dir": str(tmp_path)}, {"WEIR_DATABASE": "postgresql://weir:secret@db/weir"}, NOWHERE)
     assert config.shown()["database"] == "postgresql://weir:***@db/weir"
     assert masked("sqlite:////tmp/x.db") == "sqlite:////tmp/x.db"
