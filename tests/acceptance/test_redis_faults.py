@@ -79,6 +79,8 @@ class Weir:
         self.link = place / "redis.sock"
         self._place = place
         self.servers = []
+        self.flows = threading.Event()
+        self.flows.set()
 
     def server(self, *settings):
         directory = self._place / str(len(self.servers))
@@ -105,7 +107,7 @@ def under_load(home, undisturbed, profile, model):
         arguments = ["worker", "--role", "score", "--profile", str(profile), "--model", str(model)]
         worker = Kept(arguments, env(home, WEIR_REDIS=f"unix://{link}"), home / "score.log")
         made = Weir(home, Path(directory), worker)
-        feeding = threading.Thread(target=feed, args=(before, home))
+        feeding = threading.Thread(target=feed, args=(before, home, made.flows))
         try:
             made.use(made.server())
             worker.start()
@@ -113,17 +115,19 @@ def under_load(home, undisturbed, profile, model):
             eventually(lambda: decided(home) > AFTER, "the worker decides", pause=0.01)
             yield made
         finally:
+            made.flows.set()
             feeding.join()
             worker.stop()
             for server in made.servers:
                 server.kill()
 
 
-def feed(before, home):
-    """What arrived there arrives here, in its order, a slice at a time."""
+def feed(before, home, flows):
+    """What arrived there arrives here, in its order, a slice at a time, while `flows` is set."""
     source, target = log_of(before), log_of(home)
     reader = source.reader({TP(TRANSACTIONS, 0): 0, TP(LABELS, 0): 0})
     while records := reader.fetch(SLICE):
+        flows.wait()
         topic = records[0].topic
         run = []
         for record in records:
@@ -249,7 +253,9 @@ def last_record_of(home):
 
 def test_a_failover_to_a_replica_that_lacks_the_last_second(under_load, undisturbed):
     (primary,) = under_load.servers
+    under_load.flows.clear()  # a slow copy must not outlast the load
     with primary.client() as client:
+        client.config_set("repl-diskless-sync-delay", 0)
         client.config_set("port", free_port())
         port = int(client.config_get("port")["port"])
     replica = under_load.server("--replicaof", "127.0.0.1", str(port))
@@ -258,6 +264,7 @@ def test_a_failover_to_a_replica_that_lacks_the_last_second(under_load, undistur
         eventually(lambda: client.dbsize() > 0, "it has the data")
         client.execute_command("REPLICAOF", "NO", "ONE")  # what comes from now on is lost
     applied = held(replica)
+    under_load.flows.set()
     eventually(lambda: held(primary) != applied, "the primary goes on", pause=0.01)
     time.sleep(1.0)
     under_load.use(replica)
