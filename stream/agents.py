@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 CRASHED = 70
 """Exit status after a fault that nothing expected (EX_SOFTWARE): nothing of the chunk in hand is committed."""
 
+LEAVE_SECONDS = 3.0
+"""How long a worker that was asked to stop while it starts may take to leave its group."""
+
 SETTINGS: Mapping[str, Any] = {
     "key_serializer": "raw",
     "value_serializer": "raw",
@@ -152,15 +155,29 @@ async def serve(app: faust.App) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    asked = loop.create_task(stop.wait())
     app.finalize()
-    await app.start()
+    starting = loop.create_task(app.start())
+    await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        await _leave(app)
+    await starting
     logger.info("%s is ready", app.conf.id)
     crashed = loop.create_task(app.wait_until_stopped())
-    asked = loop.create_task(stop.wait())
     await asyncio.wait({crashed, asked}, return_when=asyncio.FIRST_COMPLETED)
     if app.crash_reason:
         _die(app.crash_reason)
     await app.stop()
+
+
+async def _leave(app: faust.App) -> NoReturn:
+    """End a start that is not done: it may wait for a broker for ever. Nothing is in hand that would be lost."""
+    logger.warning("%s was asked to stop before it was ready", app.conf.id)
+    try:
+        await asyncio.wait_for(app.stop(), LEAVE_SECONDS)
+    except Exception:
+        logger.exception("the start did not end by itself")
+    os._exit(0)
 
 
 async def in_thread(call: Callable[..., T], *args: Any, executor: ThreadPoolExecutor | None = None) -> T:

@@ -14,6 +14,7 @@ from stream import bootstrap
 from stream.agents import OneBehind, guarded, in_thread, make_app, outlet_for, serve, start_by
 from stream.chunks import Chunk, chunks
 from stream.config import Config
+from stream.crash_points import reached
 from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
 from stream.score import Applying
 from stream.start import Start
@@ -54,12 +55,18 @@ def score_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
     start_by(app, bootstrap.score_start(config, role))
 
     def apply(chunk: Chunk) -> tuple[Chunk, Applying]:
+        reached("score.taken")
         source = Source(*chunk.tp, chunk.before, chunk.last + 1)
-        return chunk, role.apply(chunk.records, source)
+        applied = role.apply(chunk.records, source)
+        reached("score.applied")
+        return chunk, applied
 
     async def answer(made: tuple[Chunk, Applying]) -> None:
         chunk, applied = made
-        await outlet.send(await in_thread(role.answer, applied, executor=answering))
+        outputs = await in_thread(role.answer, applied, executor=answering)
+        reached("score.answered")
+        await outlet.send(outputs)
+        reached("score.sent")
         chunk.done()
 
     @app.agent(app.topic(config.topic(TRANSACTIONS), config.topic(LABELS)))
@@ -83,7 +90,9 @@ def record_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
     @guarded
     async def record(stream: Any) -> None:
         async for chunk in chunks(stream):
+            reached("record.taken")
             await in_thread(recorder.record, chunk.records, executor=worker)
+            reached("record.committed")
             chunk.done()
 
     return app, closing
@@ -99,6 +108,7 @@ def learn_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
     async def checkpoint() -> None:
         await in_thread(role.retry, executor=worker)
         await in_thread(role.checkpoint, executor=worker)
+        reached("learn.committed")
         for chunk in held:
             if role.settled(chunk.tp, chunk.last):
                 chunk.done()
@@ -110,7 +120,9 @@ def learn_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
         pace = Pace()
         async for chunk in ticking(chunks(stream), IDLE_SECONDS):
             if chunk is not None:
+                reached("learn.taken")
                 await in_thread(role.run, chunk.records, executor=worker)
+                reached("learn.learned")
                 held.append(chunk)
                 pace.took(len(chunk.records))
             if held and (chunk is None or role.due or pace.due):

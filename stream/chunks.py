@@ -17,6 +17,7 @@ from faust.types.tuples import TP as FaustTP
 from faust.types.tuples import ConsumerMessage, Message
 from mode.utils.futures import notify
 
+from stream.crash_points import reached
 from stream.records import TP, Record
 from stream.start import Start
 
@@ -209,6 +210,14 @@ class ChunkedConsumer:
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> list[FaustTP]:
         return [FaustTP(*tp) for tp in self.marks.partitions()]
+
+    async def _commit_offsets(
+        self, offsets: Mapping[FaustTP, int], start_new_transaction: bool = True
+    ) -> bool:
+        reached("commit.begun")
+        committed: bool = await super()._commit_offsets(offsets, start_new_transaction)  # type: ignore[misc]
+        reached("commit.ended")
+        return committed
 
     async def _add_gap(self, tp: FaustTP, offset_from: int, offset_to: int) -> None:
         """A chunk's offsets are no gap."""

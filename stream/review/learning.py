@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select
 
 from features.events import Label
 from models.snapshot import Snapshot
+from stream.crash_points import reached
 from stream.labels import Vector, vector_of
 from stream.records import TP
 from stream.review import tables as t
@@ -75,6 +76,7 @@ class DecisionLog:
             if snapshot is not None:
                 _keep_snapshot(db, snapshot)
             keep_positions(db, LEARNER, positions)
+            reached("learn.written")
 
 
 def _keep_snapshot(db: Connection, snapshot: Snapshot) -> None:

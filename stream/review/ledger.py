@@ -14,6 +14,7 @@ from sqlalchemy import Engine, Row, func, select
 
 from features.events import Label
 from models.snapshot import Snapshot
+from stream.crash_points import reached
 from stream.labels import Vector, vector_of
 from stream.records import TP
 from stream.review import tables as t
@@ -65,6 +66,7 @@ class Ledger:
             one_writer(db, RECORDER)
             counts = record_batch(db, batch)
             keep_positions(db, RECORDER, batch.positions)
+            reached("record.written")
         return counts
 
     def positions(self, reader: str) -> dict[TP, int]:

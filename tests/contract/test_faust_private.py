@@ -22,6 +22,7 @@ from stream.embedded import transport
 
 OVERRIDDEN = {
     "_add_gap",
+    "_commit_offsets",
     "_filter_tps_with_pending_acks",
     "_new_offset",
     "ack",

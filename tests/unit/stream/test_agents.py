@@ -124,3 +124,25 @@ def test_the_last_words_of_a_worker_hold_no_secret(capsys, monkeypatch):
     agents._die(ValueError("login open-sesame was refused"))
     assert ended == [CRASHED]
     assert capsys.readouterr().err.endswith("ValueError: login *** was refused\n")
+
+
+def test_a_worker_that_is_asked_to_stop_while_its_start_hangs_stops():
+    code = """
+import asyncio, os, signal, types
+from stream.agents import serve
+
+class Hangs:
+    conf = types.SimpleNamespace(id="g")
+    def finalize(self): pass
+    async def start(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(60)
+    async def stop(self): print("it leaves", flush=True)
+
+asyncio.run(serve(Hangs()))
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=30, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "it leaves\n")

@@ -1,0 +1,46 @@
+"""Named places at which a test may end a worker: WEIR_CRASH_AT="score.applied:3:KILL" is the third pass by that one.
+
+Without that variable a pass costs a comparison. Nothing here is for a user.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+
+VARIABLE = "WEIR_CRASH_AT"
+"""Holds POINT:PASS:SIGNAL; STOP is a signal too, and somebody else must send SIGCONT."""
+
+POINTS = (
+    "score.taken",  # a chunk is in hand, its features are not written
+    "score.applied",  # they are
+    "score.answered",  # it is scored, nothing is produced
+    "score.sent",  # its outputs are durable, it is not done
+    "record.taken",
+    "record.written",  # in the SQL transaction, before its commit
+    "record.committed",
+    "learn.taken",
+    "learn.learned",  # in memory
+    "learn.written",  # in the checkpoint's transaction, before its commit
+    "learn.committed",
+    "commit.begun",  # of offsets, in any role
+    "commit.ended",
+)
+"""All of them, in the order of a chunk's way."""
+
+_plan = os.environ.get(VARIABLE, "")
+_passes: Counter[str] = Counter()
+
+
+def reached(point: str) -> None:
+    """Go past a point, and no further if this is where the test wants an end."""
+    if _plan:
+        _pass(point)
+
+
+def _pass(point: str) -> None:
+    _passes[point] += 1
+    name, number, kind = _plan.split(":")
+    if point == name and _passes[point] == int(number):
+        os.kill(os.getpid(), signal.Signals[f"SIG{kind}"])
