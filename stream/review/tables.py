@@ -11,16 +11,22 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     String,
     Table,
 )
 
-VERSION = 1
-"""Raised with every change of the tables; a Weir refuses a database that is newer than itself."""
-
 metadata = MetaData()
+"""What the newest migration makes: how to change it is told in stream/review/migrations."""
+
+alembic_version = Table("alembic_version", metadata, Column("version_num", String(32), nullable=False))
+alembic_version.append_constraint(PrimaryKeyConstraint("version_num", name="alembic_version_pkc"))
 
 schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
+"""How the first Weirs marked their schema; a Weir before `alembic_version` refuses a database whose number is not 1."""
+
+VERSION = 1
+"""The number in `schema_version`."""
 
 decisions = Table(
     "decisions",
