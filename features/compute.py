@@ -76,6 +76,13 @@ class Plan:
         self._readers = [self._reader(field) for field in self.fields]
         self._computes = [self._compute(feature) for feature in feature_set.features]
 
+    def index_of(self, entity: str) -> int:
+        """Where an entity's value stands in an event; raises ValueError for one that the set does not have."""
+        if entity not in self.feature_set.entities:
+            known = ", ".join(self.feature_set.entities)
+            raise ValueError(f"{entity!r} is no entity of these features; known are {known}")
+        return self.feature_set.entities.index(entity)
+
     def values(self, event: Transaction) -> list[str]:
         """What DISTINCT features count of an event, in the order of `fields`; "" where it has none."""
         return [read(event) for read in self._readers]

@@ -37,6 +37,9 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 NUMBER = re.compile(r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 
+HASHED_ID = re.compile(r"~[0-9a-f]{32}")
+"""An event's id that stands for a personal one."""
+
 AN_ID = "a text or a whole number"
 _FRAUD = frozenset({"1", "true", "fraud"})
 _LEGITIMATE = frozenset({"0", "false", "legitimate"})
@@ -85,9 +88,14 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 class Mapper:
     """A Source, compiled."""
 
-    def __init__(self, source: Source) -> None:
-        """Build one reader per field; after this no mapping looks at the Source again."""
+    def __init__(self, source: Source, key: bytes = b"") -> None:
+        """Build one reader per field; after this no mapping looks at the Source again.
+
+        Where something is personal, `key` (at most 64 bytes) keys the digest of the content, from which it could be
+        guessed otherwise, and the ids that are made of it.
+        """
         personal = {entity.field for entity in source.entities if entity.personal}
+        self._id_key = key if personal.intersection(source.event_id) else b""
         self._event_id = _event_id_reader(source.event_id, personal)
         self._time = time_reader(source.time, source.unit, source.timezone)
         self._amount = _amount_reader(source)
@@ -103,11 +111,12 @@ class Mapper:
         self._max_ahead_us = source.max_ahead_us
         self._max_ahead = source.max_ahead
         self._encode = msgspec.msgpack.Encoder().encode
-        self._digest = blake2b(digest_size=8).copy  # cheaper than a new one for each event
+        # Copied, which is cheaper than a new one for each event.
+        self._digest = blake2b(digest_size=8, key=key if personal else b"").copy
 
     def transaction(self, row: Row, arrived_us: int | None = None) -> Transaction:
         """The event that a row holds; without `arrived_us` it arrives when it happens. Raises FieldError."""
-        event_id = self._event_id(row)
+        event_id = self._event_id(row) if not self._id_key else self.known_id(self._event_id(row))
         time_us = self._time(row)
         if arrived_us is None:
             arrived_us = time_us
@@ -132,6 +141,15 @@ class Mapper:
                 )
             except FieldError as error:
                 yield error
+
+    def known_id(self, text: str) -> str:
+        """How an event or a label of this id is known: a keyed hash where event ids are made of what is personal.
+
+        Of a hash it is that hash, so that whoever got one from Weir may give it back.
+        """
+        if not self._id_key or HASHED_ID.fullmatch(text):
+            return text
+        return "~" + blake2b(text.encode(), digest_size=16, key=self._id_key).hexdigest()
 
     def _other(self, row: Row) -> dict[str, str | float]:
         fields: dict[str, str | float] = {}

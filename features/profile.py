@@ -95,6 +95,14 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         """The events of a file's columns, in order; a row that cannot be mapped gives its FieldError."""
         return self.mapper.transactions(columns, arrived_us)
 
+    def keyed(self, key: bytes) -> Profile:
+        """This profile with digests, and ids where they are personal, that only holders of `key` can make."""
+        return msgspec.structs.replace(self, mapper=Mapper(self.source, key))
+
+    def known_id(self, text: str) -> str:
+        """How an event or a label of this id is known: itself, or a keyed hash where ids are personal."""
+        return self.mapper.known_id(text)
+
     def fraud(self, raw: Row) -> bool | None:
         """What the label field of a file's row says; None where it says nothing. Raises FieldError."""
         return fraud_of(self.source.label, raw) if self.source.label else None

@@ -42,7 +42,7 @@ from features.windows import NEVER, Shape
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Of the keys and their bytes: another format has other keys."""
 
 CALL = 32
@@ -55,6 +55,8 @@ ANSWER_WITHIN_S = 10.0  # a call takes milliseconds; the append-only file's disk
 GENERATIONS = 2  # ids are looked up in so many epochs and one more
 SHARDS = 4096  # keys that share the ids of an epoch: few ids in each, which Redis keeps compact
 SWEPT = 64  # forgotten keys that leave with a call, at most
+SCANNED = 10_000  # keys that are looked at in one step, where all are
+LOGS = (b"t", b"l", b"d", b"c")  # kinds of keys that one value of an entity has: see the script
 
 STATUSES = (
     Status.FRESH,
@@ -100,6 +102,7 @@ class RedisFeatureStore:
         set that cannot be kept.
         """
         self._plan = Plan(feature_set)
+        self._prefix = prefix
         self._base = f"{{{prefix}:{FORMAT}:{feature_set.version}}}".encode()
         self._packer = _Packer(self._plan, hash_key)
         self._told = msgspec.msgpack.encode(_told(self._plan))
@@ -137,6 +140,25 @@ class RedisFeatureStore:
             topic, _, partition = name.decode().rpartition("/")
             positions[topic, int(partition)] = int(POSITION.unpack(packed)[0])
         return positions
+
+    def forget(self, entity: str, value: str) -> bool:
+        """Drop what is known of one value of an entity, in every feature set under the prefix; whether anything was.
+
+        Looks at every key of the server, since other sets have other keys: a second for each million or so.
+        """
+        self._plan.index_of(entity)
+        digest = self._packer.digest(entity, value)
+        here = [self._base + kind + digest for kind in LOGS]
+        found = self._patiently(lambda: self._redis.unlink(*here))
+        others = self._patiently(lambda: list(self._redis.scan_iter(self._anywhere(digest), SCANNED)))
+        found += self._patiently(lambda: self._redis.unlink(*others)) if others else 0
+        return bool(found)
+
+    def _anywhere(self, digest: bytes) -> bytes:
+        """The pattern of a digest's logs, whatever the format and the feature set."""
+        return (
+            b"{" + _literal(f"{self._prefix}:".encode()) + b"*}[" + b"".join(LOGS) + b"]" + _literal(digest)
+        )
 
     def close(self) -> None:
         """Close the connections; the state stays in Redis."""
@@ -252,7 +274,7 @@ class _Packer:
         self._hash_key = hash_key
         self._indexes = [(entity.index, entity.name) for entity in plan.entities]
         # A card comes again within the hour, but no event id does.
-        self._digest = lru_cache(maxsize=1 << 16)(self._digest_of)
+        self._digest = lru_cache(maxsize=1 << 16)(self.digest)
 
     def __call__(self, event: Event) -> bytes:
         if isinstance(event, Label):
@@ -295,8 +317,14 @@ class _Packer:
         named = zip(self._plan.fields, self._plan.values(event), strict=True)
         return [self._digest(name, value)[:8] if value else NO_VALUE for name, value in named]
 
-    def _digest_of(self, name: str, value: str) -> bytes:
+    def digest(self, name: str, value: str) -> bytes:
+        """What stands for an entity's value in keys."""
         return blake2b(f"{name}\0{value}".encode(), digest_size=16, key=self._hash_key).digest()
+
+
+def _literal(text: bytes) -> bytes:
+    """A pattern of SCAN that fits these bytes alone."""
+    return b"".join(b"\\" + text[at : at + 1] for at in range(len(text)))
 
 
 def _told_behind(reply: Exception, source: Source | None) -> StoreBehind | None:

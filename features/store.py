@@ -96,6 +96,15 @@ class FeatureStore(Protocol):
         """By topic and partition: the offset behind the last that was applied. What is not there was never applied."""
         ...
 
+    def forget(self, entity: str, value: str) -> bool:
+        """Drop what is known of one value of an entity; whether anything was. Forgetting again changes nothing.
+
+        What other entities counted of it stays, as do the ids of its events, so that none counts twice; a label that
+        comes for one of them later counts for the value again. Raises ValueError for an entity that the features do
+        not have, and StoreUnavailable.
+        """
+        ...
+
     def close(self) -> None:
         """Give back connections; the state stays where it is."""
         ...
@@ -134,6 +143,10 @@ class Shelf(Generic[AnyLog]):
             self._logs.move_to_end(value)
             self._drop_idle(clock)
         return log
+
+    def drop(self, value: str) -> bool:
+        """Forget a value's log; whether there was one."""
+        return self._logs.pop(value, None) is not None
 
     def _drop_idle(self, clock: int) -> None:
         """Drop at most two: more than a touch can add, and no pause."""
@@ -178,6 +191,12 @@ class InMemoryFeatureStore:
         if stored < source.before:
             raise StoreBehind(source, stored, self._seq)
         self._positions[place] = max(stored, source.after)
+
+    def forget(self, entity: str, value: str) -> bool:
+        """Drop what is known of one value of an entity; whether anything was."""
+        index = self._plan.index_of(entity)
+        dropped = [part.forget(value) for part in self._parts if part.index == index]
+        return any(dropped)
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -311,6 +330,11 @@ class _Part:
             raw.append(log.last(time))
             approximate = log.partial(shape, time)
         return self._labels(value, event.arrived_us, clock, raw) or approximate
+
+    def forget(self, value: str) -> bool:
+        """Drop the logs of a value; whether there were any."""
+        dropped = [shelf.drop(value) for shelf in (self.events, self.labels) if shelf is not None]
+        return any(dropped)
 
     def say(self, value: str, said: Said, clock: int, earlier: Said | None, until: int | None) -> None:
         """Add a label; it takes back an `earlier` one, and is taken back itself from `until` on."""

@@ -125,8 +125,13 @@ def address_file(config: Config) -> Path:
 
 
 def sealer(config: Config) -> Sealer:
-    """The keys of this Weir."""
-    return Sealer.at(config.dir)
+    """The master key of this Weir; raises SealError where it cannot be used."""
+    return Sealer.of_file(Path(config.seal_key_file)) if config.seal_key_file else Sealer.at(config.dir)
+
+
+def profile_of(config: Config) -> Profile:
+    """The profile, with digests that nobody can guess what is personal from."""
+    return load_profile(config.profile).keyed(sealer(config).content_key())
 
 
 def emitter(profile: Profile, keys: Sealer) -> Emitter:
@@ -172,7 +177,7 @@ def score_role(config: Config) -> tuple[ScoreRole, Closing]:
     """The live scorer: features in Redis, the champion from the registry or pinned."""
     from features.redis_store import RedisFeatureStore
 
-    profile, keys = load_profile(config.profile), sealer(config)
+    profile, keys = profile_of(config), sealer(config)
     url, closing = _redis(config)
     store = RedisFeatureStore(
         url, profile.features, prefix=f"{config.topic_prefix}weir:", hash_key=keys.hash_key()
@@ -218,7 +223,7 @@ def champions(config: Config, profile: Profile) -> ChampionFeed:
 
 def learn_role(config: Config) -> tuple[LearnRole, Closing]:
     """The learner, going on from its last checkpoint."""
-    profile = load_profile(config.profile)
+    profile = profile_of(config)
     ledger = Ledger.open(config.database)
     names = profile.features.names
     learner = _learner(profile, ledger)
@@ -265,7 +270,7 @@ def _learner(profile: Profile, ledger: Ledger) -> Learner:
 def recorder(config: Config) -> tuple[Recorder, Closing]:
     """Writes what happened into SQL."""
     ledger, keys = Ledger.open(config.database), sealer(config)
-    codec = codec_of(config, load_profile(config.profile))
+    codec = codec_of(config, profile_of(config))
     return Recorder(ledger, codec, keys.seal, prefix=config.topic_prefix), ledger.close
 
 
@@ -277,7 +282,7 @@ def review(config: Config, port: int | None) -> None:
     serve(
         ledger=Ledger.open(config.database),
         publisher=publisher,
-        profile=load_profile(config.profile),
+        profile=profile_of(config),
         unseal=sealer(config).open,
         prefix=config.topic_prefix,
         token_file=config.dir / "keys" / "review.token",

@@ -28,6 +28,7 @@ HELPED: tuple[str, ...] = (
     "stream.embedded.log.GroupTaken",
     "stream.embedded.log.LogError",
     "stream.embedded.server.ServerError",
+    "stream.sealing.SealError",
     "stream.send.NobodyWorks",
     "stream.simulate.run.SimulationChanged",
     "stream.kafka.BrokerError",
@@ -50,6 +51,7 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ("--profile", "a shipped profile's name, or a TOML file (default payments)"),
             ("--topic-prefix", "put before every topic's name"),
             ("--model", "a snapshot file: decide with this one, pinned"),
+            ("--seal-key-file", "the key of what is sealed (default: one in the directory)"),
         )
     ):
         command = click.option(name, help=text)(command)
@@ -58,7 +60,7 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def config_of(given: dict[str, Any]) -> Config:
     """Take the configuration flags out of a command's arguments."""
-    names = ("dir", "broker", "redis", "database", "profile", "topic_prefix", "model")
+    names = ("dir", "broker", "redis", "database", "profile", "topic_prefix", "model", "seal_key_file")
     return load({name: given.pop(name) for name in names})
 
 

@@ -83,7 +83,7 @@ def replay(
 ) -> None:
     """Run FILE through the same pipeline as the live stream, its labels arriving as late as they did."""
     config = config_of(given)
-    profile = load_profile(config.profile)
+    profile = bootstrap.profile_of(config)
     events = _file(file, profile, label_delay, from_, until)
     run = bootstrap.replay(config, profile, scores=scores, decisions=decisions)
     with run, tracking("replay", events.total, silent=as_json) as tracker:

@@ -75,6 +75,7 @@ class Codec:
         """
         self.unknown: Counter[str] = Counter()
         self._transaction = profile.mapper.transaction
+        self._known_id = profile.known_id
         self._fields = profile.source.known
         self._max_ahead_us = profile.max_ahead_us
         self._seal = seal
@@ -172,13 +173,14 @@ class Codec:
         if _LABELLED_AT(raw) > arrived_us + self._max_ahead_us:
             late = shown(raw["labelled_at"])
             raise FieldError("labelled_at", "a time not after the label's arrival", late)
+        reverses = _REVERSES(raw)
         return Label(
-            label_id=_LABEL_ID(raw),
-            event_id=_EVENT_ID(raw),
+            label_id=self._known_id(_LABEL_ID(raw)),
+            event_id=self._known_id(_EVENT_ID(raw)),
             fraud=VERDICTS[verdict],
             source=_SOURCE(raw),
             arrived_us=arrived_us,
-            reverses=_REVERSES(raw) or None,
+            reverses=self._known_id(reverses) if reverses else None,
         )
 
 

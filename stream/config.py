@@ -15,7 +15,17 @@ from stream.security import IN_THE_CLEAR, SECRETS, KafkaSecurity, SecurityError,
 
 __all__ = ["Config", "ConfigError", "Registry", "load", "masked"]
 
-SETTINGS = ("dir", "broker", "redis", "database", "profile", "topic_prefix", "model", "accept_gap")
+SETTINGS = (
+    "dir",
+    "broker",
+    "redis",
+    "database",
+    "profile",
+    "topic_prefix",
+    "model",
+    "seal_key_file",
+    "accept_gap",
+)
 """What ``weir.toml`` may hold, and ``WEIR_<NAME>`` in the environment; flags of the same names come first."""
 
 SERVERS = (
@@ -60,6 +70,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     profile: str  # a shipped profile's name, or a path to a TOML file
     topic_prefix: str = ""
     model: str | None = None  # a snapshot file: decide with this one and no other (pinned)
+    seal_key_file: str | None = None  # the master key of everything sealed; None: one in `dir`
     accept_gap: bool = False  # go on although the log let go what was still needed
     kafka: KafkaSecurity = IN_THE_CLEAR
     registry: Registry | None = None
@@ -116,6 +127,7 @@ def load(
         profile=given.get("profile", "payments"),
         topic_prefix=given.get("topic_prefix", ""),
         model=given.get("model"),
+        seal_key_file=given.get("seal_key_file"),
         accept_gap=given.get("accept_gap", "").lower() in YES,
         kafka=kafka,
         registry=_registry(given, secrets),

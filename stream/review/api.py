@@ -96,7 +96,7 @@ def scoring(ledger: Ledger, desk: Desk) -> APIRouter:
     @routes.get("/decisions/{event_id:path}", responses=answer(DecisionRecord, 404))
     def decision(event_id: str) -> Response:
         """The complete decision of an event."""
-        record = ledger.decision(event_id)
+        record = ledger.decision(desk.known_id(event_id))
         if record is None:
             raise HTTPException(404, f"no decision of {event_id!r} is recorded (yet)")
         return Response(record, media_type="application/json")

@@ -56,6 +56,10 @@ class Desk:
         self._topic = prefix + TRANSACTIONS
         self._patience_seconds = patience_seconds
 
+    def known_id(self, event_id: str) -> str:
+        """How the ledger knows an event of this id."""
+        return self._profile.known_id(event_id)
+
     async def post(self, chunks: AsyncIterator[bytes]) -> bytes:
         """The decision of the event whose JSON comes in these chunks; raises PostError."""
         body = await _read(chunks)

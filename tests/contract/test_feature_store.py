@@ -264,3 +264,43 @@ def test_an_empty_batch_has_no_answers(make_store):
 def test_a_bound_below_one_record_is_refused(make_store):
     with pytest.raises(ValueError, match="records must be at least 1"):
         make_store(feature_set(records=0))
+
+
+def test_a_value_that_was_forgotten_is_as_new_and_its_neighbours_are_not(make_store):
+    store = make_store(ALL)
+    batch = [transaction("t1", 0), transaction("t2", 1, entities=("b", "x")), label("l1", "t1", 2)]
+    store.apply(batch)
+    assert store.forget("card", "a")
+    assert statuses(store.apply(batch)) == [Status.DUPLICATE, Status.DUPLICATE, Status.LABEL_DUPLICATE]
+    again, other = store.apply([transaction("t3", 3), transaction("t4", 4, entities=("b", "x"))])
+    assert value(ALL, again, f"card_count_{10 * SECOND}") == 1
+    assert value(ALL, again, f"card_distinct_shop_{10 * SECOND}") == 1
+    assert value(ALL, again, f"card_labels_{10 * SECOND}") == 0
+    assert math.isnan(value(ALL, again, "card_since"))
+    assert value(ALL, other, f"card_count_{10 * SECOND}") == 2
+    assert value(ALL, other, f"shop_count_{10 * SECOND}") == 4
+
+
+def test_forgetting_again_or_what_was_never_known_changes_nothing_and_says_so(make_store):
+    store = make_store(ALL)
+    store.apply([transaction("t1", 0)])
+    assert [store.forget("card", "a"), store.forget("card", "a"), store.forget("card", "b")] == [
+        True,
+        False,
+        False,
+    ]
+    assert [store.forget("shop", "a"), store.forget("shop", "x")] == [False, True]
+
+
+def test_a_value_of_no_entity_cannot_be_forgotten(make_store):
+    with pytest.raises(ValueError, match="'customer' is no entity of these features; known are card, shop"):
+        make_store(ALL).forget("customer", "a")
+
+
+def test_a_label_that_comes_after_its_value_was_forgotten_counts_for_it_again(make_store):
+    store, reference = make_store(ALL), InMemoryFeatureStore(ALL)
+    for each in (store, reference):
+        each.apply([transaction("t1", 0), label("l1", "t1", 1)])
+        each.forget("card", "a")
+    after = [label("l2", "t1", 2, fraud=True), transaction("t2", 3)]
+    assert bits(store.apply(after)) == bits(reference.apply(after))

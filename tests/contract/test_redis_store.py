@@ -182,3 +182,21 @@ def test_a_log_that_outgrows_what_is_read_ahead_answers_as_the_one_in_memory(ser
     batch += [label(f"l{at}", f"t{at}", at / 20 + 1, at % 3 == 0) for at in range(1500)]
     batch += [transaction(f"v{at}", 60 + at / 50) for at in range(200)]
     assert bits(store.apply(batch)) == bits(reference.apply(batch))
+
+
+def test_a_value_is_forgotten_in_every_feature_set_under_the_prefix_and_in_no_other(server):
+    odd = "we[i]r*"
+    stores = [store_at(server, prefix=odd), store_at(server, feature_set(records=77), prefix=odd)]
+    other, nearly = store_at(server, prefix="weir"), store_at(server, prefix=odd + "x")
+    values = [bytes([at]).decode("latin-1") * 3 for at in range(1, 256)]  # digests with every byte in them
+    batch = [transaction(f"t{at}", 0, entities=(value, "x")) for at, value in enumerate(values)]
+    for store in (*stores, other, nearly):
+        store.apply([*batch, label("l1", "t1", 1), label("l2", "t1", 2, False, reverses="l1")])
+    before = client_of(server).dbsize()
+    assert all(stores[0].forget("card", value) for value in values)
+    assert before - client_of(server).dbsize() == 2 * (2 * len(values) + 2), (
+        "logs, counts, labels, corrections"
+    )
+    assert not any(stores[1].forget("card", value) for value in values)
+    assert other.forget("card", values[0])
+    assert nearly.forget("card", values[0])

@@ -439,3 +439,30 @@ def test_a_label_that_says_nothing_or_what_nobody_understands() -> None:
     assert fraud_of("label", {}) is None
     with pytest.raises(FieldError, match="1, true or fraud"):
         says(2)
+
+
+KEY = bytes(range(32))
+
+
+def test_the_digest_of_a_personal_content_is_made_only_by_who_has_the_key() -> None:
+    plain, keyed = mapped(), mapped(Mapper(SOURCE, KEY))
+    assert keyed == mapped(Mapper(SOURCE, KEY))
+    assert len({plain.body, keyed.body, mapped(Mapper(SOURCE, b"another")).body}) == 3
+    assert msgspec.structs.replace(keyed, body=plain.body) == plain
+
+
+def test_where_nothing_is_personal_the_key_changes_nothing() -> None:
+    source = msgspec.structs.replace(SOURCE, entities=SOURCE.entities[1:])
+    assert mapped(Mapper(source, KEY)) == mapped(Mapper(source))
+    assert Mapper(source, KEY).known_id("e1") == "e1"
+
+
+def test_an_id_that_is_made_of_what_is_personal_is_known_by_a_keyed_hash() -> None:
+    source = msgspec.structs.replace(SOURCE, event_id=("card_id", "at"))
+    mapper = Mapper(source, KEY)
+    event_id = mapped(mapper).event_id
+    assert event_id == mapper.known_id("c1-2018-04-01T00:00:31Z") == mapper.known_id(event_id)
+    assert event_id == "~b627187190ea5b10e2a4f85e9a191bc3", "as it stands in decisions that were written"
+    assert event_id != Mapper(source, b"another").known_id("c1-2018-04-01T00:00:31Z")
+    assert mapped(Mapper(source)).event_id == "c1-2018-04-01T00:00:31Z"
+    assert Mapper(SOURCE, KEY).known_id("e1") == "e1"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.events import Label, Transaction, to_us
-from features.profile import Profile, load
+from features.profile import SHIPPED, Profile, load
 from stream.codec import MAX_UNKNOWN, OTHERS, Codec, DeadLetter, arrival_us
 from stream.decisions import LabelRecord
 from stream.records import ARRIVED, Record
@@ -292,6 +292,25 @@ def test_what_is_no_json_is_no_label_either() -> None:
     letter = decoded(b"{", "labels")
     assert isinstance(letter, DeadLetter)
     assert letter.topic == "labels"
+
+
+def test_where_ids_are_made_of_what_is_personal_events_and_their_labels_are_known_by_one_hash(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text((SHIPPED / "payments.toml").read_text().replace('"id"', '["card", "at"]'))
+    codec = Codec(load(path).keyed(bytes(32)))
+    event_id = f"{EVENT['card']}-{EVENT['at']}"
+    transaction = codec.decode(record())
+    label = codec.decode(record(LABEL | {"event_id": event_id, "label_id": f"file-{event_id}"}, "labels"))
+    assert isinstance(transaction, Transaction)
+    assert isinstance(label, Label)
+    assert label.event_id == transaction.event_id
+    assert not {event_id, f"file-{event_id}"} & {label.label_id, label.event_id}
+    verdict = LABEL | {"event_id": transaction.event_id, "label_id": "v2", "reverses": f"file-{event_id}"}
+    taken_back = codec.decode(record(verdict, "labels"))
+    assert isinstance(taken_back, Label)
+    assert (taken_back.event_id, taken_back.reverses) == (label.event_id, label.label_id)
 
 
 # --- good among bad

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from features.profile import load as load_profile
+from stream import bootstrap
 from stream.config import ConfigError, load, masked
+from stream.sealing import KEY_FILE, Sealer
 
 NOWHERE = Path("/nonexistent/weir.toml")
 
@@ -62,3 +65,22 @@ def test_passwords_are_masked_wherever_settings_are_shown(tmp_path):
     config = load({"dir": str(tmp_path)}, {"WEIR_DATABASE": "postgresql://weir:secret@db/weir"}, NOWHERE)
     assert config.shown()["database"] == "postgresql://weir:***@db/weir"
     assert masked("sqlite:////tmp/x.db") == "sqlite:////tmp/x.db"
+
+
+def test_the_seal_keys_file_may_be_named_elsewhere(tmp_path):
+    config = load({}, {"WEIR_SEAL_KEY_FILE": "/run/secrets/seal.key"}, NOWHERE)
+    assert config.seal_key_file == "/run/secrets/seal.key"
+    assert load({}, config.environment(), NOWHERE).seal_key_file == "/run/secrets/seal.key"
+    assert load({"seal_key_file": "/other"}, config.environment(), NOWHERE).seal_key_file == "/other"
+
+
+def test_every_role_takes_the_master_key_from_there(tmp_path):
+    Sealer.at(tmp_path / "first")
+    file = tmp_path / "first" / KEY_FILE
+    config = load({"dir": str(tmp_path / "second"), "seal_key_file": str(file)}, {}, NOWHERE)
+    assert bootstrap.sealer(config).key_id == Sealer.of_file(file).key_id
+    assert not (tmp_path / "second").exists()
+    row = {"id": "1", "at": "2026-01-01T00:00:00Z", "amount": 1, "currency": "EUR"}
+    row |= {"card": "c", "merchant": "m", "device": "d"}
+    plain, keyed = load_profile("payments"), bootstrap.profile_of(config)
+    assert keyed.transaction(row).body != plain.transaction(row).body

@@ -159,3 +159,53 @@ def test_a_broken_key_file_is_refused_and_kept(tmp_path: Path, text: str) -> Non
     with pytest.raises(SealError):
         Sealer.at(tmp_path)
     assert (tmp_path / KEY_FILE).read_text() == text
+
+
+# --- a key file elsewhere, and people's own keys
+
+
+def test_a_key_file_elsewhere_is_never_made_so_that_no_two_machines_have_different_ones(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "mounted" / "seal.key"
+    with pytest.raises(SealError, match="openssl rand -hex 32 > "):
+        Sealer.of_file(file)
+    assert not file.exists()
+    first = Sealer.at(tmp_path)
+    assert Sealer.of_file(tmp_path / KEY_FILE).key_id == first.key_id
+
+
+@pytest.mark.parametrize(("bits", "good"), [(0o400, True), (0o440, True), (0o444, False), (0o604, False)])
+def test_a_key_file_elsewhere_may_be_read_by_a_group_and_by_nobody_else(
+    tmp_path: Path, bits: int, good: bool
+) -> None:
+    Sealer.at(tmp_path)
+    file = tmp_path / KEY_FILE
+    file.chmod(bits)
+    if good:
+        assert Sealer.of_file(file)
+    else:
+        with pytest.raises(SealError, match="chmod 600"):
+            Sealer.of_file(file)
+
+
+def test_a_wrapped_key_is_opened_by_its_master_key_for_its_person_alone() -> None:
+    person = SEALER.person("card", "c1")
+    assert person.hex() == SEALER.pseudonym("card", "c1")
+    wrapped = SEALER.wrap(person, b"k" * 32)
+    assert b"k" * 32 not in wrapped
+    assert SEALER.unwrap(person, wrapped) == b"k" * 32
+    with pytest.raises(SealError, match="changed after they were sealed"):
+        SEALER.unwrap(SEALER.person("card", "c2"), wrapped)
+    with pytest.raises(SealError, match=f"sealed with the key {SEALER.key_id}"):
+        Sealer(bytes(32)).unwrap(person, wrapped)
+    with pytest.raises(SealError, match="changed after they were sealed"):
+        SEALER.open(wrapped)
+
+
+def test_what_was_wrapped_once_is_opened_for_ever() -> None:
+    wrapped = bytes.fromhex(
+        "01cd33df8e673bf9250b323e49133043874cb6fb7550675a494ba7ea8bfcd5470e5e21f15445584c0e70cd3afe47951919e8"
+        "74eaaf823ebeb2ab18862b5ba2995c"
+    )
+    assert SEALER.unwrap(SEALER.person("card", "c1"), wrapped) == bytes(range(32))
