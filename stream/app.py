@@ -128,6 +128,8 @@ def learn_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
             if held and (chunk is None or role.due or pace.due):
                 await checkpoint()
                 pace = Pace()
+            elif chunk is None:
+                await in_thread(role.tend, executor=worker)
 
     return app, closing
 

@@ -16,8 +16,9 @@ from features.compute import Plan
 from features.profile import Profile
 from features.profile import load as load_profile
 from features.store import InMemoryFeatureStore
-from stream.broker import ensure_topics, progress_for, publisher_for
-from stream.champion import ChampionFeed, Pinned, Published, champion_from_file
+from models.snapshot import Snapshot
+from stream.broker import ensure_topics, progress_for, publisher_for, tail_for
+from stream.champion import ChampionFeed, Contest, Pinned, Published, champion_from_file
 from stream.codec import Codec
 from stream.config import Config, ConfigError
 from stream.decide import AlertBudget
@@ -27,22 +28,24 @@ from stream.emit import Emitter
 from stream.history import History
 from stream.labels import LearnRole
 from stream.learn import Learner
+from stream.model_keys import KEY_FILE, TRUSTED_FILE, SigningKey, TrustedKeys
 from stream.pipeline import Pipeline
+from stream.publishing import Publishing
 from stream.readiness import (
-    READS,
-    WRITES,
+    needs,
     refuse_closed_group,
     refuse_forbidden,
     refuse_missing,
     refuse_moved,
 )
 from stream.record import Recorder
+from stream.records import Tail
 from stream.review.ledger import Ledger
 from stream.review.partitions import remember
 from stream.score import ScoreRole
 from stream.sealing import Sealer
 from stream.start import Start
-from stream.topics import KEYED, MODELS
+from stream.topics import KEYED, MODEL_BYTES, MODELS
 
 if TYPE_CHECKING:
     from stream.registry import SchemaRegistry
@@ -81,12 +84,14 @@ def check_log(config: Config, role: str) -> None:
         return
     from stream.kafka_admin import KafkaAdmin
 
-    topics = {name: config.topic(name) for name in {*READS[role], *WRITES[role], *KEYED}}
-    needed = [topics[name] for name in (*READS[role], *WRITES[role])]
+    pinned = config.model is not None
+    named = dict.fromkeys(name for name, _ in needs(role, pinned=pinned))
+    topics = {name: config.topic(name) for name in (*named, *KEYED)}
+    needed = [topics[name] for name in named]
     with KafkaAdmin(config.broker, config.kafka) as admin:
         found = admin.partitions(topics.values())
         refuse_missing(needed, found)
-        refuse_forbidden(role, topics, admin.operations(needed), config.kafka.user)
+        refuse_forbidden(role, topics, admin.operations(needed), config.kafka.user, pinned=pinned)
         group = group_of(config, role)
         refuse_closed_group(group, admin.group_operations(group), config.kafka.user)
     keyed = {topics[name]: found[topics[name]] for name in KEYED if topics[name] in found}
@@ -174,7 +179,7 @@ def schema_registry(config: Config) -> SchemaRegistry:
 
 
 def score_role(config: Config) -> tuple[ScoreRole, Closing]:
-    """The live scorer: features in Redis, the champion from the registry or pinned."""
+    """The live scorer: features in Redis, the champion from the topic `models` or pinned."""
     from features.redis_store import RedisFeatureStore
 
     profile, keys = profile_of(config), sealer(config)
@@ -182,10 +187,11 @@ def score_role(config: Config) -> tuple[ScoreRole, Closing]:
     store = RedisFeatureStore(
         url, profile.features, prefix=f"{config.topic_prefix}weir:", hash_key=keys.hash_key()
     )
-    codec = codec_of(config, profile, keys.seal)
-    role = ScoreRole(codec, Pipeline(store), emitter(profile, keys), champions(config, profile))
+    codec, feed = codec_of(config, profile, keys.seal), champions(config, profile)
+    role = ScoreRole(codec, Pipeline(store), emitter(profile, keys), feed)
 
     def close() -> None:
+        feed.close()
         store.close()
         closing()
 
@@ -217,8 +223,30 @@ def champions(config: Config, profile: Profile) -> ChampionFeed:
     version, names = profile.features_version, profile.features.names
     if config.model:
         return Pinned(champion_from_file(Path(config.model), version, names))
-    ledger = Ledger.open(config.database)
-    return Published(ledger.newest_snapshot, version, names)
+    return Published(models_tail(config), Contest(trusted_keys(config), version, names))
+
+
+def trusted_keys(config: Config) -> TrustedKeys:
+    """Whose snapshots count on this machine."""
+    return TrustedKeys(config.model_trusted_keys or config.dir / TRUSTED_FILE)
+
+
+def signing_key(config: Config) -> SigningKey:
+    """What this machine's learner signs with."""
+    return SigningKey(config.model_key_file or config.dir / KEY_FILE)
+
+
+def models_tail(config: Config) -> Callable[[], Tail]:
+    """Opens the topic `models` to be read from its beginning on."""
+    return lambda: tail_for(config.broker, config.topic(MODELS), config.kafka)
+
+
+def publishing(config: Config) -> Publishing:
+    """The learner's way to the scorers; its key is made at the first start."""
+    key, trusted = signing_key(config), trusted_keys(config)
+    key.make(trusted)
+    publisher = publisher_for(config.broker, config.kafka, MODEL_BYTES)
+    return Publishing(publisher, config.topic(MODELS), key, trusted, models_tail(config))
 
 
 def learn_role(config: Config) -> tuple[LearnRole, Closing]:
@@ -226,7 +254,10 @@ def learn_role(config: Config) -> tuple[LearnRole, Closing]:
     profile = profile_of(config)
     ledger = Ledger.open(config.database)
     names = profile.features.names
-    learner = _learner(profile, ledger)
+    snapshot = ledger.newest_snapshot(0)
+    learner = _learner(profile, snapshot)
+    models = publishing(config)
+    learner.number = models.resume(snapshot)
     clock_us = 0
     for clock_us, vector in ledger.recent(RECENT, names):
         learner.observe(clock_us, vector)
@@ -234,13 +265,19 @@ def learn_role(config: Config) -> tuple[LearnRole, Closing]:
         codec_of(config, profile),
         learner,
         ledger.decision_log(names),
+        models,
         names=names,
         positions=ledger.positions("learn"),
         waiting=ledger.waiting(),
         clock_us=clock_us,
         decisions_topic=config.topic(DECISIONS),
     )
-    return role, ledger.close
+
+    def close() -> None:
+        models.close()
+        ledger.close()
+
+    return role, close
 
 
 def new_learner(profile: Profile) -> Learner:
@@ -254,16 +291,13 @@ def new_learner(profile: Profile) -> Learner:
     )
 
 
-def _learner(profile: Profile, ledger: Ledger) -> Learner:
-    """The learner of the newest snapshot that fits the profile's features."""
+def _learner(profile: Profile, newest: Snapshot | None) -> Learner:
+    """The learner that goes on from the newest snapshot, if it fits the profile's features."""
     from models.codec import load_scorer
 
     learner = new_learner(profile)
-    snapshot = ledger.newest_snapshot(0)
-    if snapshot is not None:
-        learner.number = snapshot.number
-        if snapshot.features_version == profile.features_version:
-            learner.resume(load_scorer(snapshot.scorer, profile.features.names), snapshot.learned)
+    if newest is not None and newest.features_version == profile.features_version:
+        learner.resume(load_scorer(newest.scorer, profile.features.names), newest.learned)
     return learner
 
 

@@ -5,21 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stream.records import Progress, Publisher
+from stream.records import Progress, Publisher, Tail
 from stream.security import IN_THE_CLEAR, KafkaSecurity
-from stream.topics import DEAD_LETTER_BYTES, Topic
+from stream.topics import DEAD_LETTER_BYTES, MODELS, Topic, models_topic
 
 if TYPE_CHECKING:
     from stream.embedded.log import Log
 
 
-def publisher_for(url: str, security: KafkaSecurity = IN_THE_CLEAR) -> Publisher:
-    """The synchronous way into the log at `url`."""
+def publisher_for(
+    url: str, security: KafkaSecurity = IN_THE_CLEAR, largest: int = DEAD_LETTER_BYTES
+) -> Publisher:
+    """The synchronous way into the log at `url`, for records of up to so many bytes on Kafka."""
     if url.startswith("kafka://"):
         from stream.kafka import KafkaPublisher
 
-        return KafkaPublisher(url, security)
+        return KafkaPublisher(url, security, largest)
     return _embedded(url)
+
+
+def tail_for(url: str, topic: str, security: KafkaSecurity = IN_THE_CLEAR) -> Tail:
+    """A topic's records from its beginning on."""
+    if url.startswith("kafka://"):
+        from stream.kafka_tail import KafkaTail
+
+        return KafkaTail(url, topic, security)
+    from stream.embedded.tail import LogTail
+
+    return LogTail(_embedded(url), topic)
 
 
 def progress_for(url: str, security: KafkaSecurity = IN_THE_CLEAR) -> Progress:
@@ -43,11 +56,15 @@ def ensure_topics(url: str, topics: dict[str, int], security: KafkaSecurity = IN
     log = _embedded(url)
     for name, partitions in topics.items():
         log.ensure_topic(name, partitions)
+        if name.endswith(MODELS):
+            log.compact(name)
     log.close()
 
 
 def _topic(name: str, partitions: int) -> Topic:
     """Kafka's own settings, but a dead letter is larger than its event, which may be as large as the broker takes."""
+    if name.endswith(MODELS):
+        return models_topic(name)
     larger = {"max.message.bytes": str(DEAD_LETTER_BYTES)} if name.endswith(".dlq") else {}
     return Topic(name, partitions, settings=larger)
 

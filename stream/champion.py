@@ -1,20 +1,23 @@
-"""Which model decides: a pinned one, or the newest snapshot that the learner published."""
+"""Which model decides: a pinned one, or the newest usable snapshot on the topic `models`."""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from models.snapshot import Snapshot, SnapshotError
+from stream.follow import Follower
+from stream.model_keys import TrustedKeys
 from stream.pipeline import NOBODY, Champion
+from stream.records import Record, Tail
+from stream.signing import Signed, opened
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.5
-"""How often the newest snapshot is looked for: far below the time in which a label can change a model's mind."""
+MODEL = "river"
+"""The name of the model whose newest snapshot is the champion: the key of its records."""
 
 
 class ChampionFeed(Protocol):
@@ -22,6 +25,10 @@ class ChampionFeed(Protocol):
 
     def newest(self) -> Champion:
         """The champion for the next batch."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds."""
         ...
 
 
@@ -36,41 +43,125 @@ class Pinned:
         """The pinned champion."""
         return self._champion
 
+    def close(self) -> None:
+        """Nothing is held."""
 
-class Published:
-    """The newest snapshot in the registry that fits the features; an unusable one is refused and the champion stays."""
+
+class Contest:
+    """Which of the snapshots on the topic is the champion: the one of the highest number that can be used.
+
+    One that is not signed by a trusted key, damaged, of other features, or older than what was there before is
+    refused, and the champion stays.
+    """
 
     def __init__(
-        self,
-        newest_after: Callable[[int], Snapshot | None],
-        features_version: str,
-        names: Sequence[str],
-        clock: Callable[[], float] = time.monotonic,
+        self, trusted: TrustedKeys, features_version: str, names: Sequence[str], model: str = MODEL
     ) -> None:
-        """Ask `newest_after(number)` for a snapshot newer than `number`, at most every POLL_SECONDS."""
-        self._newest_after = newest_after
+        """Snapshots of `model` for these features count."""
+        self.refused = 0
+        self._champion = NOBODY
+        self._reigning: Signed | None = None
+        self._newest: Signed | None = None  # usable or not: no older one follows it
+        self._trusted = trusted
         self._features_version = features_version
         self._names = tuple(names)
-        self._clock = clock
-        self._champion = NOBODY
-        self._number = 0
-        self._next_poll = 0.0
+        self._key = model.encode()
 
-    def newest(self) -> Champion:
-        """The champion for the next batch; reads the registry when the last look is old enough."""
-        if self._clock() >= self._next_poll:
-            self._poll()
-            self._next_poll = self._clock() + POLL_SECONDS
+    @property
+    def champion(self) -> Champion:
+        """Who won so far."""
         return self._champion
 
-    def _poll(self) -> None:
+    def begin(self) -> None:
+        """Read from the beginning: whatever was signed by keys that are trusted no more does not count."""
+        self._newest = None
+
+    def again(self) -> bool:
+        """Whether other keys are trusted now."""
+        if not self._trusted.refresh():
+            return False
+        reigning = self._reigning
+        if reigning is not None and not self._trusted.trusts(reigning.key_id):
+            logger.error(
+                "%s decides, and the key %s that signed it was revoked: it stays until a snapshot comes that is signed by "
+                "a trusted key",
+                *(reigning.snapshot.model_version, reigning.key_id),
+            )
+            self._reigning = None
+        return True
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Swap to the newest of these that can be used, if any can."""
+        valid = [signed for record in records if (signed := self._valid(record)) is not None]
+        for signed in reversed(valid):
+            if self._crown(signed):
+                return
+
+    def _valid(self, record: Record) -> Signed | None:
+        if record.key != self._key:
+            return None
         try:
-            snapshot = self._newest_after(self._number)
-            if snapshot is not None:
-                self._number = snapshot.number
-                self._champion = champion_of(snapshot, self._features_version, self._names)
+            signed = opened_under_its_name(record, self._trusted)
+            return signed if self._newer(signed) else None
         except SnapshotError as error:
-            logger.error("a snapshot is refused and %s stays: %s", self._champion.version, error)
+            self._refuse(f"the snapshot at {record.topic}[{record.partition}]@{record.offset}", error)
+            return None
+
+    def _newer(self, signed: Signed) -> bool:
+        """Whether it comes after all before it; raises SnapshotError for a number that was there before."""
+        newest, snapshot = self._newest, signed.snapshot
+        if newest is None or snapshot.number > newest.snapshot.number:
+            self._newest = signed
+            return True
+        if snapshot == newest.snapshot:
+            return False  # sent once more, by a learner that went on after a crash or with another key
+        raise SnapshotError(
+            f"{snapshot.model_version} (made {snapshot.made_at}) comes after {newest.snapshot.model_version} "
+            f"(made {newest.snapshot.made_at}): an old one was sent again, or a second learner wrote"
+        )
+
+    def _crown(self, signed: Signed) -> bool:
+        """Whether this one, or a newer one, decides from now on."""
+        if self._reigning is not None and signed.snapshot.number <= self._reigning.snapshot.number:
+            return True
+        try:
+            self._champion = champion_of(signed.snapshot, self._features_version, self._names)
+        except SnapshotError as error:
+            self._refuse(signed.snapshot.model_version, error)
+            return False
+        self._reigning = signed
+        logger.info("%s decides from now on", self._champion.version)
+        return True
+
+    def _refuse(self, what: str, why: SnapshotError) -> None:
+        self.refused += 1
+        logger.error("%s is refused and %s stays: %s", what, self._champion.version, why)
+
+
+class Published:
+    """The champion of the topic `models`, followed in a thread: the scorer swaps when it asks, between two batches."""
+
+    def __init__(self, open_tail: Callable[[], Tail], contest: Contest) -> None:
+        """Read all that stands on the topic; raises what keeps it from being read."""
+        self._contest = contest
+        self._follower = Follower(open_tail, contest)
+        self._follower.start()
+
+    def newest(self) -> Champion:
+        """The champion for the next batch; costs nothing."""
+        return self._contest.champion
+
+    def close(self) -> None:
+        """End the thread."""
+        self._follower.close()
+
+
+def opened_under_its_name(record: Record, trusted: TrustedKeys) -> Signed:
+    """The signed snapshot in a record; raises SnapshotError for one that cannot be trusted, or stands under another's key."""
+    signed = opened(record.value, trusted.key)
+    if signed.name.encode() != record.key:
+        raise SnapshotError(f"it is of the model {signed.name!r}, and stands under the key {record.key!r}")
+    return signed
 
 
 def champion_of(snapshot: Snapshot, features_version: str, names: Sequence[str]) -> Champion:

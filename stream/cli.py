@@ -32,6 +32,8 @@ HELPED: tuple[str, ...] = (
     "stream.send.NobodyWorks",
     "stream.simulate.run.SimulationChanged",
     "stream.kafka.BrokerError",
+    "stream.model_keys.ModelKeyError",
+    "stream.signing.TooLarge",
     "stream.readiness.NotReady",
     "stream.registry.RegistryUnavailable",
     "stream.review.database.LedgerError",
@@ -72,9 +74,9 @@ def weir() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
-    from stream import cli_doctor, cli_history, cli_look, cli_run, cli_topics
+    from stream import cli_doctor, cli_history, cli_look, cli_models, cli_run, cli_topics
 
-    for module in (cli_run, cli_history, cli_look, cli_topics, cli_doctor):
+    for module in (cli_run, cli_history, cli_look, cli_models, cli_topics, cli_doctor):
         module.register(weir)
     sys.excepthook = print_scrubbed
     handler = logging.StreamHandler(sys.stderr)

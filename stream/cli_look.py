@@ -1,4 +1,4 @@
-"""Commands that look: ``weir models``, ``weir dead-letters``."""
+"""Commands for what could not be used: ``weir dead-letters``."""
 
 from __future__ import annotations
 
@@ -16,53 +16,8 @@ from stream.review.ledger import Ledger
 
 
 def register(group: click.Group) -> None:
-    """Add these commands to `weir`."""
-    for command in (models, dead_letters):
-        group.add_command(command)
-
-
-@click.group("models")
-def models() -> None:
-    """The models that the learner published."""
-
-
-@models.command("list")
-@click.option("--json", "as_json", is_flag=True, help="as JSON")
-@config_options
-def models_list(as_json: bool, **given: Any) -> None:
-    """The snapshots, newest first."""
-    ledger = Ledger.open(config_of(given).database)
-    rows = [
-        {
-            "model_version": snapshot.model_version,
-            "learned": snapshot.learned,
-            "threshold": snapshot.threshold,
-            "features_version": snapshot.features_version,
-            "made_at": snapshot.made_at,
-        }
-        for snapshot in ledger.snapshots()
-    ]
-    if as_json:
-        click.echo(msgspec.json.encode(rows).decode())
-        return
-    for row in rows:
-        click.echo(
-            f"{row['model_version']:<14} {row['learned']:>9,} labels  threshold {row['threshold']:.4f}  "
-            f"features {row['features_version']}  {row['made_at']}"
-        )
-
-
-@models.command("export")
-@click.argument("number", type=int)
-@click.argument("file", type=click.Path(dir_okay=False, writable=True, path_type=Path))
-@config_options
-def models_export(number: int, file: Path, **given: Any) -> None:
-    """Write snapshot NUMBER to FILE, to pin it with --model."""
-    snapshot = Ledger.open(config_of(given).database).snapshot(number)
-    if snapshot is None:
-        fail(f"there is no snapshot {number}; `weir models list` shows those that are kept")
-    file.write_bytes(snapshot.encode())
-    click.echo(f"wrote {snapshot.model_version} to {file}")
+    """Add this command to `weir`."""
+    group.add_command(dead_letters)
 
 
 @click.group("dead-letters")

@@ -38,6 +38,8 @@ SERVERS = (
     "schema_registry",
     "schema_registry_user",
     "schema_registry_ca_file",
+    "model_key_file",
+    "model_trusted_keys",
 )
 """The same without flags."""
 
@@ -74,6 +76,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     accept_gap: bool = False  # go on although the log let go what was still needed
     kafka: KafkaSecurity = IN_THE_CLEAR
     registry: Registry | None = None
+    model_key_file: Path | None = None  # what the learner signs with; None: made in `dir`
+    model_trusted_keys: Path | None = None  # whose snapshots scorers accept; None: in `dir`
     given: dict[str, str] = {}  # what was set beside the flags' settings, without secrets: see SERVERS
 
     @property
@@ -131,6 +135,8 @@ def load(
         accept_gap=given.get("accept_gap", "").lower() in YES,
         kafka=kafka,
         registry=_registry(given, secrets),
+        model_key_file=_existing(given, "model_key_file"),
+        model_trusted_keys=_existing(given, "model_trusted_keys"),
         given={name: given[name] for name in (*SERVERS, *SECRET_FILES) if name in given},
     )
 
@@ -175,6 +181,19 @@ def _with_password(url: str | None, name: str, secrets: Mapping[str, Secret]) ->
             f"{variable} holds a password, and {variable}_PASSWORD another: take one of them out"
         )
     return f"{scheme}://{user}:{quoted}@{address if at else rest}"
+
+
+def _existing(given: Mapping[str, str], name: str) -> Path | None:
+    """A file that is named, and so has to be there."""
+    if name not in given:
+        return None
+    path = Path(given[name]).expanduser().resolve()
+    if not path.is_file():
+        raise ConfigError(
+            f"WEIR_{name.upper()} names {given[name]}, and there is no such file: `weir models keys --help` says how keys "
+            "are made and moved; without the setting they lie in WEIR_DIR/keys"
+        )
+    return path
 
 
 def _registry(given: Mapping[str, str], secrets: Mapping[str, Secret]) -> Registry | None:

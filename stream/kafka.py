@@ -67,7 +67,7 @@ class Consumer(ChunkedConsumer, FaustConsumer):  # type: ignore[misc]
 
     def _runs(self, fetched: Any) -> Iterator[tuple[TP, Sequence[Record]]]:
         for tp, records in fetched.items():
-            yield TP(tp.topic, tp.partition), [_record(tp, record) for record in records]
+            yield TP(tp.topic, tp.partition), [record_of(tp, record) for record in records]
 
     async def seek_to_committed(self) -> Mapping[FaustTP, int]:
         """Read on from what the group committed; from the beginning where it never did.
@@ -146,8 +146,13 @@ def _append(batch: Any, record: Outgoing) -> Any:
 class KafkaPublisher:
     """The synchronous way into Kafka, with kafka-python."""
 
-    def __init__(self, url: str, security: KafkaSecurity = IN_THE_CLEAR) -> None:
-        """Connect to the brokers of a kafka:// URL; raises BrokerError if that cannot be done."""
+    def __init__(
+        self, url: str, security: KafkaSecurity = IN_THE_CLEAR, largest: int = DEAD_LETTER_BYTES
+    ) -> None:
+        """Connect to the brokers of a kafka:// URL; raises BrokerError if that cannot be done.
+
+        Records, and batches of them, have at most `largest` bytes.
+        """
         with told(url, security):
             self._producer = KafkaProducer(
                 bootstrap_servers=servers_of(url),
@@ -155,7 +160,7 @@ class KafkaPublisher:
                 linger_ms=5,
                 request_timeout_ms=REQUEST_MS,
                 bootstrap_timeout_ms=CONNECT_MS,
-                max_request_size=DEAD_LETTER_BYTES,
+                max_request_size=largest,
                 **security.client(),
             )
 
@@ -217,7 +222,7 @@ class KafkaProgress:
             (end,) = consumer.end_offsets([place]).values()
             while consumer.position(place) < end:
                 for found in consumer.poll(1000, max_records=1).get(place, ()):
-                    return _record(place, found)
+                    return record_of(place, found)
             return None
         finally:
             consumer.close()
@@ -305,7 +310,8 @@ def servers_of(url: str) -> list[str]:
     return url.removeprefix("kafka://").split(",")
 
 
-def _record(tp: FaustTP, record: Any) -> Record:
+def record_of(tp: FaustTP, record: Any) -> Record:
+    """A record as either Kafka client gave it."""
     return Record(
         tp.topic,
         tp.partition,

@@ -2,7 +2,8 @@
 
 Its effects are exactly once although records come at least once: a checkpoint writes the snapshot, the log positions
 behind it, the labels it holds and those still waiting for their decision in one SQL transaction. Records below the
-stored positions, and label ids learned before, change nothing.
+stored positions, and label ids learned before, change nothing. The snapshot is published after that transaction; the
+next learner does it if this one cannot any more.
 
 No label is learned before the stream's clock, the newest arrival among the decisions, has reached it. On a stream that
 happens now that is at once; on a history sent through faster than it happened it keeps the learner from knowing on
@@ -23,7 +24,7 @@ from features.events import Label
 from models.snapshot import Snapshot
 from stream.codec import Codec, DeadLetter
 from stream.learn import Learner
-from stream.records import TP, Record
+from stream.records import TP, Outgoing, Record
 
 Vector = tuple[float, ...]
 
@@ -53,6 +54,22 @@ class DecisionLog(Protocol):
         ...
 
 
+class Publication(Protocol):
+    """The way to the scorers (stream.publishing)."""
+
+    def signed(self, snapshot: Snapshot) -> Outgoing:
+        """The record of a snapshot; raises what keeps it from travelling."""
+        ...
+
+    def publish(self, snapshot: Snapshot, record: Outgoing) -> None:
+        """Send that record; returns when it is durable."""
+        ...
+
+    def tend(self) -> None:
+        """See that the newest snapshot is where scorers look for it."""
+        ...
+
+
 class Observed(msgspec.Struct, gc=False):
     """The part of a decision that the alert budget looks at."""
 
@@ -77,6 +94,7 @@ class LearnRole:
         codec: Codec,
         learner: Learner,
         log: DecisionLog,
+        models: Publication,
         *,
         names: Sequence[str],
         positions: Mapping[TP, int],
@@ -89,6 +107,7 @@ class LearnRole:
         self.learner = learner
         self._codec = codec
         self._log = log
+        self._models = models
         self._names = tuple(names)
         self._positions = dict(positions)
         self._stored = dict(positions)
@@ -177,10 +196,17 @@ class LearnRole:
             return False
         positions = {f"{tp.topic}/{tp.partition}": offset for tp, offset in reached.items()}
         snapshot = self.learner.snapshot(positions) if self.learner.ahead else None
+        record = self._models.signed(snapshot) if snapshot else None  # what cannot travel is not kept either
         self._log.checkpoint(snapshot, reached, list(self._learned.values()), list(self._waiting.values()))
         self._stored = reached
         self._learned.clear()
+        if snapshot and record:
+            self._models.publish(snapshot, record)
         return True
+
+    def tend(self) -> None:
+        """See that the newest snapshot is where scorers look for it."""
+        self._models.tend()
 
     def _reached(self) -> dict[TP, int]:
         """From where the next learner would have to read: not beyond the first early label."""

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
+from stream.topics import MODELS
 
 READS: Mapping[str, tuple[str, ...]] = {
     "score": (TRANSACTIONS, LABELS),
     "learn": (DECISIONS, LABELS),
     "record": (DECISIONS, ALERTS, LABELS, DEAD_TRANSACTIONS, DEAD_LABELS),
 }
-"""By role: the topics it reads."""
+"""By role: the topics it reads with its group."""
+
+FOLLOWS: Mapping[str, tuple[str, ...]] = {"score": (MODELS,), "learn": (MODELS,), "record": ()}
+"""By role: the topics it reads from their beginning at every start, without a group."""
 
 WRITES: Mapping[str, tuple[str, ...]] = {
     "score": (DECISIONS, ALERTS, DEAD_TRANSACTIONS, DEAD_LABELS),
-    "learn": (),
+    "learn": (MODELS,),
     "record": (),
 }
 """By role: the topics it cannot do without writing."""
@@ -35,16 +39,28 @@ def refuse_missing(names: Iterable[str], found: Iterable[str]) -> None:
         )
 
 
+def needs(role: str, *, pinned: bool = False) -> list[tuple[str, str]]:
+    """What a role must be allowed to do: (topic, operation). A scorer with a pinned model follows none."""
+    followed = () if pinned and role == "score" else FOLLOWS[role]
+    return [
+        *((name, "READ") for name in (*READS[role], *followed)),
+        *((name, "WRITE") for name in WRITES[role]),
+    ]
+
+
 def refuse_forbidden(
-    role: str, topics: Mapping[str, str], allowed: Mapping[str, Sequence[str] | None], user: str | None
+    role: str,
+    topics: Mapping[str, str],
+    allowed: Mapping[str, Sequence[str] | None],
+    user: str | None,
+    *,
+    pinned: bool = False,
 ) -> None:
     """Raise NotReady where a user may not do what a role must; `topics`: our name -> the name on the log.
 
     `allowed` holds the operations by topic; what a broker does not tell counts as allowed.
     """
-    needed = [(topics[name], "READ") for name in READS[role]] + [
-        (topics[name], "WRITE") for name in WRITES[role]
-    ]
+    needed = [(topics[name], operation) for name, operation in needs(role, pinned=pinned)]
     refused = [
         f"{operation} {name}"
         for name, operation in needed

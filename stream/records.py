@@ -52,6 +52,26 @@ class Publisher(Protocol):
         ...
 
 
+class Tail(Protocol):
+    """Reads one topic from its beginning on and then follows it, outside any consumer group."""
+
+    def read(self) -> list[Record]:
+        """The next records, waiting a moment for them; raises what the log raises, and may be asked again then."""
+        ...
+
+    def at_end(self) -> bool:
+        """Whether all was read that stood there when the tail was made or last rewound."""
+        ...
+
+    def rewind(self) -> None:
+        """Begin anew at the beginning."""
+        ...
+
+    def close(self) -> None:
+        """Give back files and connections."""
+        ...
+
+
 class Progress(Protocol):
     """What a log knows of its readers: for lag, and for callers that wait until what they sent was dealt with."""
 

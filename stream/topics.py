@@ -82,13 +82,18 @@ def wanted(settings: TopicSettings, prefix: str = "") -> list[Topic]:
             _topic(name, 1, copies, settings.dead_letter_retention_us, DEAD_LETTER_BYTES)
             for name in (DEAD_TRANSACTIONS, DEAD_LABELS)
         ),
-        Topic(MODELS, 1, copies, {"cleanup.policy": "compact", "max.message.bytes": str(MODEL_BYTES)}),
+        models_topic(MODELS, copies),
     ]
     safe = {"min.insync.replicas": "2"} if copies >= SAFE_COPIES else {}
     return [
         msgspec.structs.replace(topic, name=prefix + topic.name, settings={**topic.settings, **safe})
         for topic in made
     ]
+
+
+def models_topic(name: str, copies: int = BROKERS_DEFAULT) -> Topic:
+    """The topic of snapshots: the newest of each model stays for ever."""
+    return Topic(name, 1, copies, {"cleanup.policy": "compact", "max.message.bytes": str(MODEL_BYTES)})
 
 
 def _topic(name: str, partitions: int, copies: int, retention_us: int, largest: int | None = None) -> Topic:

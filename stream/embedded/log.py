@@ -64,6 +64,9 @@ CREATE TABLE IF NOT EXISTS commits (
 PRAGMA user_version = {FORMAT};
 """
 
+COMPACTED = "CREATE TABLE IF NOT EXISTS compacted (topic TEXT PRIMARY KEY) WITHOUT ROWID"
+"""Younger than the format: a Weir that does not know it keeps such a topic as any other."""
+
 ROWS = "SELECT number, after, at_ms, length(body) FROM batches WHERE topic = ? AND part = ? ORDER BY first LIMIT ?"
 APPEND = "INSERT INTO batches (topic, part, first, after, at_ms, body) VALUES (?, ?, ?, ?, ?, ?)"
 
@@ -131,6 +134,11 @@ class Log:
         """For how long a topic keeps its records; None: for ever."""
         found = self._rows("SELECT retention_ms FROM topics WHERE name = ?", topic)
         return found[0][0] if found else WEEK_MS
+
+    def compact(self, topic: str) -> None:
+        """Let `retain` keep the newest record of each of a topic's keys, however old, and drop the others."""
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO compacted VALUES (?)", (topic,))
 
     # --- appending
 
@@ -242,8 +250,12 @@ class Log:
         self._give_back(self._rows("PRAGMA freelist_count")[0][0])
         now_ms = time.time_ns() // 1_000_000
         dropped = 0
+        compacted = {topic for (topic,) in self._rows("SELECT topic FROM compacted")}
         for topic, count, age, size in self._rows("SELECT * FROM topics"):
             for part in range(count):
+                if topic in compacted:
+                    dropped += self._compact(TP(topic, part))
+                    continue
                 while some := self._drop(TP(topic, part), now_ms - age if age is not None else None, size):
                     dropped += some
                     time.sleep(BREATH_SECONDS)
@@ -266,6 +278,30 @@ class Log:
             db.executemany("DELETE FROM batches WHERE number = ?", gone)
             db.execute("UPDATE ends SET bytes = ? WHERE topic = ? AND part = ?", (kept, *tp))
         return len(gone)
+
+    def _compact(self, tp: TP) -> int:
+        """Drop the rows of which every record has a newer one of its key; one row is read at a time, the newest first."""
+        query = "SELECT number FROM batches WHERE topic = ? AND part = ? ORDER BY first DESC"
+        seen: set[bytes | None] = set()
+        gone: list[int] = []
+        for (number,) in self._rows(query, *tp):
+            for (body,) in self._rows("SELECT body FROM batches WHERE number = ?", number):
+                keys = {key for key, _, _ in _decode(body)}
+                if keys <= seen:
+                    gone.append(number)
+                seen |= keys
+        for start in range(0, len(gone), DROP_ROWS):
+            self._drop_rows(tp, gone[start : start + DROP_ROWS])
+        return len(gone)
+
+    def _drop_rows(self, tp: TP, numbers: Sequence[int]) -> None:
+        marks = ", ".join("?" * len(numbers))
+        with self._transaction() as db:
+            rows = db.execute(
+                f"DELETE FROM batches WHERE number IN ({marks}) RETURNING length(body)", list(numbers)
+            )
+            size = sum(length for (length,) in rows.fetchall())
+            db.execute("UPDATE ends SET bytes = bytes - ? WHERE topic = ? AND part = ?", (size, *tp))
 
     def _give_back(self, pages: int) -> None:
         """Return free pages to the disk, a step at a time, so that appends in between wait for milliseconds."""
@@ -310,6 +346,8 @@ class Log:
                     db.execute("PRAGMA auto_vacuum=INCREMENTAL")  # counts only before the first table is made
                     db.execute("PRAGMA journal_mode=WAL")
                     db.executescript(SCHEMA)
+                if found in (0, FORMAT):
+                    db.execute(COMPACTED)
             except sqlite3.Error as error:
                 raise LogError(f"the log in {self.directory} cannot be opened: {error}") from error
         if found not in (0, FORMAT):

@@ -8,7 +8,8 @@ from stream.codec import Codec
 from stream.decide import AlertBudget
 from stream.labels import LearnRole, vector_of
 from stream.learn import Learner
-from stream.records import TP, Record
+from stream.records import TP, Outgoing, Record
+from stream.signing import TooLarge
 from tests.unit.stream.fakes import AmountScorer
 
 NAMES = ("amount", "seen")
@@ -36,15 +37,35 @@ class FakeLog:
         self.snapshots += [snapshot] if snapshot else []
 
 
+class FakeModels:
+    """A way to the scorers that keeps what goes out, in order with what the ledger took; it can be made to fail."""
+
+    def __init__(self, log):
+        self.log, self.sent, self.failing = log, [], False
+
+    def signed(self, snapshot):
+        if self.failing:
+            raise TooLarge("the topic takes less")
+        return Outgoing(b"amount", b"signed")
+
+    def publish(self, snapshot, record):
+        assert self.log.snapshots[-1] is snapshot, "published before it was committed"
+        self.sent.append(snapshot.number)
+
+    def tend(self):
+        pass
+
+
 ARRIVED_US = 1_767_312_000_000_000
 
 
-def role_on(log, clock_us=ARRIVED_US):
+def role_on(log, clock_us=ARRIVED_US, models=None):
     learner = Learner(AmountScorer(), AlertBudget(10), features_version="f", every=8)
     return LearnRole(
         Codec(load("payments")),
         learner,
         log,
+        models or FakeModels(log),
         names=NAMES,
         positions=log.positions,
         waiting=log.waits,
@@ -132,6 +153,31 @@ def test_a_checkpoint_that_fails_keeps_nothing_and_the_next_one_keeps_all():
     assert role.checkpoint()
     assert log.held == {"l-a"}
     assert not role.checkpoint()
+
+
+def test_a_snapshot_is_published_once_the_ledger_holds_it_and_not_where_it_does_not():
+    log = FakeLog(["a", "b"])
+    models = FakeModels(log)
+    role = role_on(log, models=models)
+    role.run(labels("a"))
+    role.checkpoint()
+    assert models.sent == [1]
+    role.run(labels("b", first=1))
+    log.failing = True
+    with pytest.raises(OSError, match="disk full"):
+        role.checkpoint()
+    assert models.sent == [1]
+
+
+def test_a_snapshot_that_cannot_travel_is_not_kept_either():
+    log = FakeLog(["a"])
+    models = FakeModels(log)
+    role = role_on(log, models=models)
+    role.run(labels("a"))
+    models.failing = True
+    with pytest.raises(TooLarge):
+        role.checkpoint()
+    assert (log.positions, log.snapshots) == ({}, [])
 
 
 def decision(offset, arrived_us):

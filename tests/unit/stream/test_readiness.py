@@ -6,7 +6,7 @@ from stream.readiness import NotReady, refuse_closed_group, refuse_forbidden, re
 from stream.review.ledger import Ledger
 from stream.review.partitions import accept, remember
 
-NAMES = {name: f"acme.{name}" for name in ("transactions", "labels", "decisions", "alerts")}
+NAMES = {name: f"acme.{name}" for name in ("transactions", "labels", "decisions", "alerts", "models")}
 NAMES |= {f"{name}.dlq": f"acme.{name}.dlq" for name in ("transactions", "labels")}
 ALLOWED = dict.fromkeys(NAMES.values(), ("READ", "WRITE", "DESCRIBE"))
 
@@ -26,6 +26,17 @@ def test_a_missing_topic_is_named_with_the_command_that_makes_it():
 def test_a_user_that_may_not_write_decisions_is_told_before_anything_is_read():
     with pytest.raises(NotReady, match=r"user weir lacks what the role score needs: WRITE acme.decisions\. "):
         refuse_forbidden("score", NAMES, {**ALLOWED, "acme.decisions": ("DESCRIBE",)}, "weir")
+
+
+def test_a_learner_must_write_models_and_a_scorer_read_them_unless_one_is_pinned():
+    reading = {**ALLOWED, "acme.models": ("READ", "DESCRIBE")}
+    refuse_forbidden("score", NAMES, reading, "weir")
+    with pytest.raises(NotReady, match=r"the role learn needs: WRITE acme.models\. "):
+        refuse_forbidden("learn", NAMES, reading, "weir")
+    closed = {**ALLOWED, "acme.models": ("DESCRIBE",)}
+    with pytest.raises(NotReady, match=r"the role score needs: READ acme.models\. "):
+        refuse_forbidden("score", NAMES, closed, "weir")
+    refuse_forbidden("score", NAMES, closed, "weir", pinned=True)
 
 
 def test_a_group_that_the_user_may_not_read_with_is_refused_and_one_that_never_was_is_not():

@@ -1,0 +1,59 @@
+"""Following one topic on Kafka, with kafka-python and without a consumer group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+
+from stream.kafka import CONNECT_MS, BrokerError, record_of, servers_of, told
+from stream.records import Record
+from stream.security import IN_THE_CLEAR, KafkaSecurity
+from stream.topics import MODEL_BYTES
+
+PAUSE_MS = 250
+"""How long a read waits for a record."""
+
+
+class KafkaTail:
+    """A topic from its beginning on (stream.records.Tail). One thread at a time may use it."""
+
+    def __init__(self, url: str, topic: str, security: KafkaSecurity = IN_THE_CLEAR) -> None:
+        """Begin at the oldest record; raises BrokerError where that cannot be done."""
+        self._url, self._topic, self._security = url, topic, security
+        with told(url, security):
+            self._consumer: Any = KafkaConsumer(
+                bootstrap_servers=servers_of(url),
+                bootstrap_timeout_ms=CONNECT_MS,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",  # compaction and retention take away where it stood
+                max_partition_fetch_bytes=MODEL_BYTES,
+                **security.client(),
+            )
+            self.rewind()
+
+    def read(self) -> list[Record]:
+        """The next records, waiting for them for PAUSE_MS; raises BrokerError."""
+        with told(self._url, self._security):
+            polled = self._consumer.poll(PAUSE_MS)
+        return [record_of(tp, record) for tp, records in polled.items() for record in records]
+
+    def at_end(self) -> bool:
+        """Whether all was read that was there at the beginning; raises BrokerError."""
+        with told(self._url, self._security):
+            return all(self._consumer.position(tp) >= end for tp, end in self._ends.items())
+
+    def rewind(self) -> None:
+        """Begin anew; raises BrokerError."""
+        with told(self._url, self._security):
+            parts = self._consumer.partitions_for_topic(self._topic)
+            if not parts:
+                raise BrokerError(f"there is no topic {self._topic}: `weir topics create` makes it")
+            tps = [TopicPartition(self._topic, part) for part in sorted(parts)]
+            self._consumer.assign(tps)
+            self._consumer.seek_to_beginning(*tps)
+            self._ends: dict[TopicPartition, int] = self._consumer.end_offsets(tps)
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._consumer.close()
