@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test lint check bench clean
+.PHONY: help up test lint check bench chaos clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ check: lint test ## lint and test: what to run before a commit
 
 bench: $(VENV)/installed-dev ## the benchmarks, on the data in WEIR_DATA (see tests/benchmarks/README.md)
 	$(BIN)/python -m tests.benchmarks
+
+chaos: $(VENV)/installed-dev ## break everything that can break, and compare with a run left alone (SEED=n FAULT=name)
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(FAULT),--fault $(FAULT)) $(CHAOS)
 
 clean: ## remove the environment, caches and builds; the state in DIR stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

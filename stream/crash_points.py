@@ -1,6 +1,6 @@
 """Named places at which a test may end a worker: WEIR_CRASH_AT="score.applied:3:KILL" is the third pass by that one.
 
-Without that variable a pass costs a comparison. Nothing here is for a user.
+Without that variable a pass costs a tenth of a microsecond. Nothing here is for a user.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from functools import cache
 
 VARIABLE = "WEIR_CRASH_AT"
 """Holds POINT:PASS:SIGNAL; STOP is a signal too, and somebody else must send SIGCONT."""
@@ -29,18 +30,22 @@ POINTS = (
 )
 """All of them, in the order of a chunk's way."""
 
-_plan = os.environ.get(VARIABLE, "")
 _passes: Counter[str] = Counter()
 
 
 def reached(point: str) -> None:
     """Go past a point, and no further if this is where the test wants an end."""
-    if _plan:
-        _pass(point)
+    if plan := _plan():
+        _pass(plan, point)
 
 
-def _pass(point: str) -> None:
+@cache
+def _plan() -> str:
+    return os.environ.get(VARIABLE, "")
+
+
+def _pass(plan: str, point: str) -> None:
     _passes[point] += 1
-    name, number, kind = _plan.split(":")
+    name, number, kind = plan.split(":")
     if point == name and _passes[point] == int(number):
         os.kill(os.getpid(), signal.Signals[f"SIG{kind}"])

@@ -25,7 +25,7 @@ def test_a_process_ends_at_its_point_and_pass():
 
 
 def test_without_a_plan_a_point_is_passed(monkeypatch):
-    monkeypatch.setattr(crash_points, "_plan", "")
+    monkeypatch.setattr(crash_points, "_plan", str)
     monkeypatch.setattr(crash_points.os, "kill", None)
     for point in crash_points.POINTS:
         crash_points.reached(point)

@@ -1,0 +1,263 @@
+"""What a run made of its input, held against the oracle by id: nothing lost, nothing counted twice, no extra alert."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+from sqlalchemy import create_engine, select, text
+from sqlalchemy.engine import make_url
+
+from features.compute import Plan
+from features.events import Label
+from features.ids import label_key
+from stream.codec import Codec
+from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
+from stream.records import Record
+from stream.review import tables
+from stream.review.ledger import Ledger
+from tests.chaos.oracle import Expected, first
+from tests.chaos.stage import Stage
+
+ENTRY, SAID = struct.Struct("<ddd8sBH"), struct.Struct("<8sIBdd8s")
+"""What the store remembers of an id, and of each label of it: see features/apply.lua."""
+
+LATE = ("features", "score", "outcome", "reasons", "seq")
+"""Fields of a late event that depend on the moment at which other partitions' events were applied."""
+
+Trouble = list[str]
+
+
+def judge(stage: Stage) -> Trouble:
+    """What is wrong after a run whose workers have ended; nothing, if all is as it must be."""
+    whole = stage.log.prefix == ""
+    told = told_by_store(stage)
+    expected = stage.oracle.expected(in_order(stage, None if whole else told))
+    made = seen(stage, expected.labels)
+    troubles = compared(expected, made, loose=() if whole else LATE)
+    troubles += fed(stage) + labels_once(expected, told)
+    roles = {worker.role for worker in stage.workers}
+    if "record" in roles:
+        troubles += recorded(stage, made)
+    if "learn" in roles:
+        troubles += learned(stage, made)
+    return troubles
+
+
+def seen(stage: Stage, labels: dict[str, Label]) -> Expected:
+    """What stands on the topics, as a reader counts it."""
+    return stage.oracle.seen(
+        [each.value for each in stage.log.read(DECISIONS)],
+        [each.value for each in stage.log.read(ALERTS)],
+        stage.log.read(DEAD_TRANSACTIONS, DEAD_LABELS),
+        labels,
+    )
+
+
+def compared(expected: Expected, made: Expected, loose: Sequence[str] = ()) -> Trouble:
+    """Decisions, alerts and dead letters against what they must be."""
+    late = {f"alert-{name}" for name, row in expected.decisions.items() if loose and row["late"]}
+    return [
+        *differences("decision", expected.decisions, made.decisions, loose),
+        *differences("alert", _without(expected.alerts, late), _without(made.alerts, late)),
+        *differences("dead letter", expected.dead_letters, made.dead_letters),
+    ]
+
+
+def differences(
+    what: str, expected: Mapping[Any, Any], made: Mapping[Any, Any], loose: Sequence[str] = ()
+) -> Trouble:
+    """By id: lost, extra, and different ones, each with an example."""
+    lost, extra = expected.keys() - made.keys(), made.keys() - expected.keys()
+    other = [
+        name
+        for name in expected.keys() & made.keys()
+        if _strict(expected[name], loose) != _strict(made[name], loose)
+    ]
+    troubles = [
+        f"{len(names)} {what}s {how}, such as {min(names)}"
+        for how, names in (("lost", lost), ("too many", extra))
+        if names
+    ]
+    if other:
+        name = min(other)
+        troubles.append(
+            f"{len(other)} {what}s differ, such as {name}: {_differing(expected[name], made[name])}"
+        )
+    return troubles
+
+
+def _strict(row: Any, loose: Sequence[str]) -> Any:
+    if loose and row["late"]:
+        return _without(row, loose)
+    return row
+
+
+def _without(rows: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: row for name, row in rows.items() if name not in set(names)}
+
+
+def _differing(expected: Any, made: Any) -> str:
+    if not isinstance(expected, dict):
+        return f"{expected!r} became {made!r}"
+    return "; ".join(
+        f"{name} {_differing(expected[name], made.get(name))}"
+        if isinstance(expected[name], dict)
+        else f"{name} {expected[name]!r} became {made.get(name)!r}"
+        for name in expected
+        if expected[name] != made.get(name)
+    )
+
+
+def fed(stage: Stage) -> Trouble:
+    """Whether the whole story arrived: a run that was fed less proves nothing."""
+    story = Counter(arrival.topic for arrival in stage.arrivals)
+    return [
+        f"{topic} has {stage.log.count(topic)} of {count} records"
+        for topic, count in story.items()
+        if stage.log.count(topic) < count
+    ]
+
+
+# --- the store
+
+
+class Told:
+    """The store's numbers: in which order it applied events, and labels."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, int] = {}
+        self.labels: dict[tuple[str, str], list[int]] = {}
+
+
+def told_by_store(stage: Stage) -> Told:
+    """Ask the store for the number of each event and label in the input that it holds."""
+    features = stage.oracle.profile.features
+    owners, key = len(Plan(features).owners), stage.oracle.hash_key
+    entries: dict[bytes, bytes] = {}
+    with stage.serving.client() as client:
+        keys = list(client.scan_iter(count=10_000))
+        bases = [key for key in keys if key.endswith(b"}")]
+        for shelf in (key for key in keys if any(key.startswith(base + b"i") for base in bases)):
+            entries.update(client.hgetall(shelf))
+    told = Told()
+    for event in _decoded(stage):
+        digest = blake2b(event.event_id.encode(), digest_size=16, key=key).digest()
+        packed = entries.get(digest)
+        if packed is None:
+            continue
+        if isinstance(event, Label):
+            said = _said(packed, owners)
+            wanted = label_key(event.event_id, event.label_id)
+            told.labels[event.event_id, event.label_id] = [seq for name, seq in said if name == wanted]
+        elif (seq := int(ENTRY.unpack_from(packed)[1])) > 0:
+            told.events[event.event_id] = seq
+    return told
+
+
+def _said(packed: bytes, owners: int) -> list[tuple[bytes, int]]:
+    start = ENTRY.size + 16 * owners + ENTRY.unpack_from(packed)[5]
+    return [(key, int(seq)) for key, _, _, _, seq, _ in SAID.iter_unpack(packed[start:])]
+
+
+def _decoded(stage: Stage) -> list[Any]:
+    decoded = Codec(stage.oracle.profile).decode_many(stage.log.read(TRANSACTIONS, LABELS))
+    return [event for event in decoded if hasattr(event, "event_id")]
+
+
+def labels_once(expected: Expected, told: Told) -> Trouble:
+    """Every label that takes effect stands once with its event."""
+    twice = [name for name, numbers in told.labels.items() if len(numbers) > 1]
+    held = {label_id for (_, label_id), numbers in told.labels.items() if numbers}
+    lost = expected.labels.keys() - held
+    troubles = [f"{len(twice)} labels counted twice, such as {min(twice)}"] if twice else []
+    return troubles + ([f"{len(lost)} labels lost, such as {min(lost)}"] if lost else [])
+
+
+def in_order(stage: Stage, told: Told | None) -> list[Record]:
+    """The input in the order in which the store applied it: the log's, or where it has several partitions, its numbers.
+
+    What took no number (dead letters, repetitions, late events) stays behind what stood before it in its partition.
+    """
+    records = stage.log.read(TRANSACTIONS, LABELS)
+    if told is None:
+        return records
+    codec, newest, seen, placed = Codec(stage.oracle.profile), Counter[Any](), set[Any](), []
+    for record in sorted(records, key=lambda each: (each.topic, each.partition, each.offset)):
+        event, lane = codec.decode(record), (record.topic, record.partition)
+        name = (
+            (event.event_id, event.label_id) if isinstance(event, Label) else getattr(event, "event_id", None)
+        )
+        numbers = told.labels.get(name, [0]) if isinstance(event, Label) else [told.events.get(name, 0)]
+        number = 0 if name in seen else min(numbers, default=0)
+        seen.add(name)
+        newest[lane] = max(newest[lane], number)
+        placed.append((number or newest[lane], not number, lane, record.offset, record))
+    return [each[-1] for each in sorted(placed, key=lambda each: each[:-1])]
+
+
+# --- SQL
+
+
+def recorded(stage: Stage, made: Expected) -> Trouble:
+    """What the recorder wrote is what stands on the topics, each id once."""
+    engine = create_engine(_driver(stage.database))
+    with engine.connect() as db:
+        decisions = first(map(msgspec.json.decode, db.scalars(select(tables.decisions.c.record))), "event_id")
+        alerts = first(map(msgspec.json.decode, db.scalars(select(tables.alerts.c.record))), "alert_id")
+        labels = set(db.scalars(select(tables.labels.c.label_id)))
+        d = tables.dead_letters.c
+        letters = {
+            (row.topic, row.part, row.offset): (row.reason, stage.oracle.opened(row.value))
+            for row in db.execute(select(d.topic, d.part, d.offset, d.reason, d.value))
+        }
+        counted = dict(db.execute(select(tables.counters.c.name, tables.counters.c.value)).all())
+    engine.dispose()
+    counts = {"events": len(made.decisions), "alerts": len(made.alerts)}
+    return [
+        *differences("recorded decision", made.decisions, decisions),
+        *differences("recorded alert", made.alerts, alerts),
+        *differences("recorded dead letter", made.dead_letters, letters),
+        *differences("recorded label", dict.fromkeys(made.labels), dict.fromkeys(labels)),
+        *(
+            f"{counted.get(name)} {name} are counted, not {n}"
+            for name, n in counts.items()
+            if counted.get(name) != n
+        ),
+    ]
+
+
+def learned(stage: Stage, made: Expected) -> Trouble:
+    """The learner learned each label whose event was decided once, and River's state is what they give in that order."""
+    engine = create_engine(_driver(stage.database))
+    row = "rowid" if engine.dialect.name == "sqlite" else "ctid"
+    with engine.connect() as db:
+        order = list(db.scalars(text(f"SELECT label_id FROM learned_labels ORDER BY {row}")))
+    engine.dispose()
+    due = {
+        name
+        for name, label in made.labels.items()
+        if label.event_id in made.decisions and label.arrived_us <= made.clock_us
+    }
+    troubles = differences("learned label", dict.fromkeys(due), dict.fromkeys(order))
+    if len(order) != len(set(order)):
+        troubles.append(f"{len(order) - len(set(order))} labels were learned twice")
+    ledger = Ledger.open(stage.database)
+    snapshot = ledger.newest_snapshot(0)
+    ledger.close()
+    if snapshot is None:
+        return [*troubles, "nothing was learned"]
+    if snapshot.learned != len(due):
+        troubles.append(f"the model says that it learned {snapshot.learned} labels, not {len(due)}")
+    if not troubles and stage.oracle.learned(order, made.labels, made.decisions) != snapshot.scorer:
+        troubles.append("River's state is not what these labels give in the order in which they were learned")
+    return troubles
+
+
+def _driver(url: str) -> Any:
+    parsed = make_url(url)
+    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
