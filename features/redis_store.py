@@ -110,10 +110,18 @@ class RedisFeatureStore:
         self._decode = msgspec.msgpack.Decoder(list[int | list[int]]).decode
         self._url = url
         self._redis = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=ANSWER_WITHIN_S)
+        self.took: Callable[[float], None] = lambda seconds: (
+            None
+        )  # told how long each call to the server took
         self._ill = False
         self._seen = 0  # the highest seq that this server told: it cannot hold less
         self._sha = self._patiently(self._load)
         self._patiently(self._refuse_eviction)
+
+    @property
+    def url(self) -> str:
+        """Where the server is; it may hold a password."""
+        return self._url
 
     def apply(self, batch: Sequence[Event], source: Source | None = None) -> list[Applied]:
         """Apply events and labels in this order, and answer each.
@@ -224,6 +232,12 @@ class RedisFeatureStore:
             )
 
     def _patiently(self, ask: Callable[[], T]) -> T:
+        began = time.perf_counter()
+        told = self._asked(ask)
+        self.took(time.perf_counter() - began)
+        return told
+
+    def _asked(self, ask: Callable[[], T]) -> T:
         for wait in (*PATIENCE_S, None):
             try:
                 told = ask()

@@ -10,14 +10,16 @@ from typing import Any, TypeVar
 import faust
 
 from features.store import Source
-from stream import bootstrap
+from stream import bootstrap, watching
 from stream.agents import OneBehind, guarded, in_thread, make_app, outlet_for, serve, start_by
 from stream.chunks import Chunk, chunks
 from stream.config import Config
 from stream.crash_points import reached
 from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
 from stream.score import Applying
+from stream.sensor import attach
 from stream.start import Start
+from stream.watch import UNWATCHED, RoleWatch
 
 CHECKPOINT_SECONDS = 5.0
 """The learner keeps what it learned at least so often."""
@@ -33,22 +35,27 @@ T = TypeVar("T")
 
 def run(role: str, config: Config) -> None:
     """Run a role until SIGTERM or SIGINT; a fault that nothing expected ends the process with status CRASHED."""
-    app, closing = {"score": score_app, "learn": learn_app, "record": record_app}[role](config)
-    asyncio.run(serve(app))
-    closing()
+    with watching.role(role, config) as watch:
+        app, closing = {"score": score_app, "learn": learn_app, "record": record_app}[role](config, watch)
+        asyncio.run(serve(app))
+        closing()
 
 
-def role_app(role: str, config: Config) -> faust.App:
+def role_app(role: str, config: Config, watch: RoleWatch | None) -> faust.App:
     """The Faust app of one role: one consumer group."""
     app = make_app(f"{config.topic_prefix}weir-{role}", config.broker, config.dir / "faust", config.kafka)
     start_by(app, Start(accept_gap=config.accept_gap))
+    if watch is not None:
+        attach(app, watch)
     return app
 
 
-def score_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
+def score_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App, Callable[[], None]]:
     """Transactions and labels in; decisions, alerts and dead letters out."""
-    app = role_app("score", config)
+    app = role_app("score", config, watch)
     role, closing = bootstrap.score_role(config)
+    watching.score(watch, role, config)
+    seen = watch or UNWATCHED
     outlet = outlet_for(app, config.topic_prefix)
     applying, answering = ThreadPoolExecutor(1, "apply"), ThreadPoolExecutor(1, "answer")
 
@@ -57,7 +64,7 @@ def score_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
     def apply(chunk: Chunk) -> tuple[Chunk, Applying]:
         reached("score.taken")
         source = Source(*chunk.tp, chunk.before, chunk.last + 1)
-        applied = role.apply(chunk.records, source)
+        applied = role.apply(chunk.records, source, seen.passage(chunk.records))
         reached("score.applied")
         return chunk, applied
 
@@ -65,9 +72,11 @@ def score_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
         chunk, applied = made
         outputs = await in_thread(role.answer, applied, executor=answering)
         reached("score.answered")
-        await outlet.send(outputs)
+        with applied.seen.stage("produce"):
+            await outlet.send(outputs)
         reached("score.sent")
         chunk.done()
+        applied.seen.done()
 
     @app.agent(app.topic(config.topic(TRANSACTIONS), config.topic(LABELS)))
     @guarded
@@ -79,10 +88,12 @@ def score_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
     return app, closing
 
 
-def record_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
+def record_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App, Callable[[], None]]:
     """Decisions, alerts, labels and dead letters in; SQL rows out."""
-    app = role_app("record", config)
+    app = role_app("record", config, watch)
     recorder, closing = bootstrap.recorder(config)
+    watching.on_sql(watch, recorder.readings, config)
+    seen = watch or UNWATCHED
     worker = ThreadPoolExecutor(1, "record")
     names = (DECISIONS, ALERTS, LABELS, DEAD_TRANSACTIONS, DEAD_LABELS)
 
@@ -91,17 +102,22 @@ def record_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
     async def record(stream: Any) -> None:
         async for chunk in chunks(stream):
             reached("record.taken")
-            await in_thread(recorder.record, chunk.records, executor=worker)
+            passing = seen.passage(chunk.records)
+            with passing.stage("record"):
+                await in_thread(recorder.record, chunk.records, executor=worker)
             reached("record.committed")
             chunk.done()
+            passing.done()
 
     return app, closing
 
 
-def learn_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
+def learn_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App, Callable[[], None]]:
     """Decisions and labels in; numbered snapshots out. A chunk is done when a checkpoint holds it."""
-    app = role_app("learn", config)
+    app = role_app("learn", config, watch)
     role, closing = bootstrap.learn_role(config)
+    watching.on_sql(watch, role.readings, config)
+    seen = watch or UNWATCHED
     worker = ThreadPoolExecutor(1, "learn")
     held: list[Chunk] = []
 
@@ -121,7 +137,10 @@ def learn_app(config: Config) -> tuple[faust.App, Callable[[], None]]:
         async for chunk in ticking(chunks(stream), IDLE_SECONDS):
             if chunk is not None:
                 reached("learn.taken")
-                await in_thread(role.run, chunk.records, executor=worker)
+                passing = seen.passage(chunk.records)
+                with passing.stage("learn"):
+                    await in_thread(role.run, chunk.records, executor=worker)
+                passing.done()
                 reached("learn.learned")
                 held.append(chunk)
                 pace.took(len(chunk.records))

@@ -17,6 +17,7 @@ from features.profile import Profile
 from features.profile import load as load_profile
 from features.store import InMemoryFeatureStore
 from models.snapshot import Snapshot
+from stream import watching
 from stream.broker import ensure_topics, progress_for, publisher_for, tail_for
 from stream.champion import ChampionFeed, Contest, Pinned, Published, champion_from_file
 from stream.codec import Codec
@@ -312,17 +313,18 @@ def review(config: Config, port: int | None) -> None:
     """Serve the review queue until a signal ends it."""
     from stream.review.web import serve
 
-    publisher = publisher_for(config.broker, config.kafka)
-    serve(
-        ledger=Ledger.open(config.database),
-        publisher=publisher,
-        profile=profile_of(config),
-        unseal=sealer(config).open,
-        prefix=config.topic_prefix,
-        token_file=config.dir / "keys" / "review.token",
-        address_file=address_file(config),
-        port=port,
-    )
+    with watching.review(config) as probes:
+        serve(
+            ledger=Ledger.open(config.database),
+            publisher=publisher_for(config.broker, config.kafka),
+            profile=profile_of(config),
+            unseal=sealer(config).open,
+            prefix=config.topic_prefix,
+            token_file=config.dir / "keys" / "review.token",
+            address_file=address_file(config),
+            port=port,
+            probes=probes,
+        )
 
 
 def replay(config: Config, profile: Profile, *, scores: Path | None, decisions: Path | None) -> History:

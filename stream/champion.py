@@ -23,6 +23,11 @@ MODEL = "river"
 class ChampionFeed(Protocol):
     """Where the scorer's champion comes from, asked between two batches."""
 
+    @property
+    def refused(self) -> int:
+        """Snapshots that could not be used so far."""
+        ...
+
     def newest(self) -> Champion:
         """The champion for the next batch."""
         ...
@@ -34,6 +39,8 @@ class ChampionFeed(Protocol):
 
 class Pinned:
     """One champion for ever: for repeating a run exactly."""
+
+    refused = 0
 
     def __init__(self, champion: Champion) -> None:
         """Decide with `champion` only."""
@@ -146,6 +153,11 @@ class Published:
         self._contest = contest
         self._follower = Follower(open_tail, contest)
         self._follower.start()
+
+    @property
+    def refused(self) -> int:
+        """Snapshots that could not be used so far."""
+        return self._contest.refused
 
     def newest(self) -> Champion:
         """The champion for the next batch; costs nothing."""

@@ -71,6 +71,7 @@ class Marks:
         self._open: dict[TP, deque[Chunk]] = defaultdict(deque)
         self._after: dict[TP, int] = {}
         self._next: dict[TP, int] = {}
+        self._began: dict[TP, int] = {}
         self._records = self._bytes = 0  # delivered, but not taken by an agent yet
         self.taken = asyncio.Event()
 
@@ -81,7 +82,7 @@ class Marks:
 
     def begin(self, tp: TP, offset: int) -> None:
         """A partition is read from here on."""
-        self._next[tp] = offset
+        self._next[tp] = self._began[tp] = offset
 
     def deliver(self, tp: TP, records: Sequence[Record]) -> Chunk:
         """A chunk of these records, to be done after those delivered before it."""
@@ -108,6 +109,10 @@ class Marks:
         """The offset behind the last of the done chunks that follow each other; None before any is done."""
         return self._after.get(tp)
 
+    def reached(self, tp: TP) -> int | None:
+        """The same; before any is done the offset from which the partition is read, None where it is not."""
+        return self._after.get(tp, self._began.get(tp))
+
     def partitions(self) -> list[TP]:
         """Partitions with something to commit."""
         return list(self._after)
@@ -119,6 +124,7 @@ class Marks:
                 chunk.take()
             self._after.pop(tp, None)
             self._next.pop(tp, None)
+            self._began.pop(tp, None)
 
 
 class ChunkedConsumer:

@@ -34,6 +34,7 @@ HELPED: tuple[str, ...] = (
     "stream.kafka.BrokerError",
     "stream.model_keys.ModelKeyError",
     "stream.signing.TooLarge",
+    "stream.probes.PortTaken",
     "stream.readiness.NotReady",
     "stream.registry.RegistryUnavailable",
     "stream.review.database.LedgerError",
@@ -60,10 +61,21 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def metrics_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags of commands that others may watch; they arrive in the Config too."""
+    command = click.option(
+        "--metrics-host", help="... of this address (default 127.0.0.1; nothing asks for a token there)"
+    )(command)
+    return click.option(
+        "--metrics-port", help="serve /metrics, /healthz and /readyz on this port (default: none; 0: any)"
+    )(command)
+
+
 def config_of(given: dict[str, Any]) -> Config:
     """Take the configuration flags out of a command's arguments."""
     names = ("dir", "broker", "redis", "database", "profile", "topic_prefix", "model", "seal_key_file")
-    return load({name: given.pop(name) for name in names})
+    watched = ("metrics_host", "metrics_port")
+    return load({name: given.pop(name) for name in (*names, *watched) if name in given})
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

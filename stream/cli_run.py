@@ -11,8 +11,8 @@ import click
 from features.profile import load as load_profile
 from stream import bootstrap
 from stream.broker import publisher_for
-from stream.cli import config_of, config_options, fail
-from stream.config import Config
+from stream.cli import config_of, config_options, fail, metrics_options
+from stream.config import SOCKET, Config
 from stream.up import Part, Supervisor, hold_directory
 
 ROLES = ("score", "learn", "record")
@@ -29,6 +29,7 @@ def register(group: click.Group) -> None:
 @click.option(
     "--port", type=int, help="the review page's port (default 8765, or a free one if that is taken)"
 )
+@metrics_options
 @config_options
 def up(demo: bool, port: int | None, **given: Any) -> None:
     """Run everything on this machine, on the embedded log; stop it with Ctrl-C."""
@@ -39,7 +40,10 @@ def up(demo: bool, port: int | None, **given: Any) -> None:
     logs.mkdir(exist_ok=True)
     bootstrap.prepare(config)
     with lock, bootstrap.own_redis(config) as (served, tend):
-        parts = [_part(name, arguments, served, logs) for name, arguments in _commands(demo, port)]
+        parts = [
+            _part(name, arguments, served, logs)
+            for name, arguments in _commands(demo, port, config.metrics_port)
+        ]
         supervisor = Supervisor(parts, say=lambda line: click.echo(f"{_clock()} {line}"))
         supervisor.stop_on_signals()
         click.echo(f"{_clock()} starting Weir in {config.dir} (profile {config.profile}); logs in {logs}")
@@ -48,9 +52,12 @@ def up(demo: bool, port: int | None, **given: Any) -> None:
     click.echo(f"{_clock()} stopped; `weir up` goes on where this ended")
 
 
-def _commands(demo: bool, port: int | None) -> list[tuple[str, list[str]]]:
+def _commands(demo: bool, port: int | None, metrics_port: int | None) -> list[tuple[str, list[str]]]:
+    """The workers tell their metrics to the review process, on unix sockets; it tells all of them."""
     review_port = ["--port", str(port)] if port else []
-    parts = [(role, ["worker", "--role", role]) for role in ROLES]
+    if metrics_port is not None:
+        review_port += ["--metrics-port", str(metrics_port)]
+    parts = [(role, ["worker", "--role", role, "--metrics-port", SOCKET]) for role in ROLES]
     parts.append(("review", ["review", *review_port]))
     if demo:
         parts.append(("simulator", ["simulate"]))
@@ -85,6 +92,7 @@ class _Greeter:
 
 @click.command("worker")
 @click.option("--role", type=click.Choice(ROLES), required=True, help="what this process does")
+@metrics_options
 @config_options
 def worker(role: str, **given: Any) -> None:
     """Run one role of the stream until SIGTERM."""
@@ -100,6 +108,7 @@ def worker(role: str, **given: Any) -> None:
 @click.option(
     "--port", type=int, default=None, help="listen here (default 8765, or a free port if that is taken)"
 )
+@metrics_options
 @config_options
 def review(port: int | None, **given: Any) -> None:
     """Serve the analysts' review queue on this machine."""

@@ -29,6 +29,9 @@ MAX_BYTES = 1_000_000
 AVRO = b"\0"
 """How an Avro record of a schema registry begins; no JSON does."""
 
+RECORD, FIELD, CONFLICT = REASONS = ("record", "field", "conflict")
+"""Kinds of reasons: the record cannot be read as a whole, a field cannot be used, the id was used before for something else."""
+
 MAX_REASON = 500
 MAX_SHAPES = 1_000  # different sets of fields that are remembered
 MAX_UNKNOWN = 100  # different unknown fields that are counted by name
@@ -50,6 +53,7 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     value: bytes
     reason: str  # for people: names the field, what is expected and what was found; no personal value in it
     at_us: int  # when it arrived, to give it back its clock when it is replayed
+    kind: str = RECORD  # one of REASONS
 
 
 Decoded = Transaction | Label | DeadLetter
@@ -98,10 +102,12 @@ class Codec:
                 return self._label(raw, arrived_us)
             self._count_unknown(raw, self._fields)
             return self._transaction(raw, arrived_us)
-        except (FieldError, RecordError) as error:
+        except FieldError as error:
+            return self.dead_letter(record, str(error), FIELD)
+        except RecordError as error:
             return self.dead_letter(record, str(error))
 
-    def dead_letter(self, record: Record, reason: str) -> DeadLetter:
+    def dead_letter(self, record: Record, reason: str, kind: str = RECORD) -> DeadLetter:
         """A dead letter of a record; what could be a card number is masked in the reason."""
         return DeadLetter(
             topic=record.topic.removeprefix(self._prefix),
@@ -111,6 +117,7 @@ class Codec:
             value=record.value,
             reason=shortened(masked(reason), MAX_REASON),
             at_us=arrival_or_log_us(record),
+            kind=kind,
         )
 
     def outgoing(self, letter: DeadLetter) -> Outgoing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -25,6 +26,9 @@ SETTINGS = (
     "model",
     "seal_key_file",
     "accept_gap",
+    "metrics_port",
+    "metrics_host",
+    "traces",
 )
 """What ``weir.toml`` may hold, and ``WEIR_<NAME>`` in the environment; flags of the same names come first."""
 
@@ -74,6 +78,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None  # a snapshot file: decide with this one and no other (pinned)
     seal_key_file: str | None = None  # the master key of everything sealed; None: one in `dir`
     accept_gap: bool = False  # go on although the log let go what was still needed
+    metrics_port: int | None = None  # None: no port for metrics and probes; 0: any that is free
+    metrics_socket: bool = False  # a unix socket for them, which only this user may open
+    metrics_host: str = "127.0.0.1"  # nothing asks for a token there, so it is told to nobody else by itself
+    traces: float = 0.0  # the share of chunks that are traced (OpenTelemetry)
     kafka: KafkaSecurity = IN_THE_CLEAR
     registry: Registry | None = None
     model_key_file: Path | None = None  # what the learner signs with; None: made in `dir`
@@ -133,6 +141,10 @@ def load(
         model=given.get("model"),
         seal_key_file=given.get("seal_key_file"),
         accept_gap=given.get("accept_gap", "").lower() in YES,
+        metrics_port=_port(given.get("metrics_port", SOCKET)),
+        metrics_socket=given.get("metrics_port") == SOCKET,
+        metrics_host=given.get("metrics_host", "127.0.0.1"),
+        traces=_share(given, environ),
         kafka=kafka,
         registry=_registry(given, secrets),
         model_key_file=_existing(given, "model_key_file"),
@@ -194,6 +206,36 @@ def _existing(given: Mapping[str, str], name: str) -> Path | None:
             "are made and moved; without the setting they lie in WEIR_DIR/keys"
         )
     return path
+
+
+SOCKET = "socket"
+"""Instead of a port: a unix socket, as the parts of a `weir up` have one for the review process."""
+
+
+def _port(text: str) -> int | None:
+    if text == SOCKET:
+        return None
+    if not text.isdecimal() or int(text) > 65_535:
+        raise ConfigError(f"WEIR_METRICS_PORT is {text!r}: a port is expected, or 0 for any that is free")
+    return int(text)
+
+
+TRACED = 0.01
+"""Of the chunks, where an address for traces is set, but no share."""
+
+
+def _share(given: Mapping[str, str], environ: Mapping[str, str]) -> float:
+    """The share of chunks that are traced: WEIR_TRACES, else a few where OpenTelemetry's own variable names an address."""
+    text = given.get("traces")
+    if text is None:
+        return TRACED if environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") else 0.0
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise ConfigError(f"WEIR_TRACES is {text!r}: the share of chunks to trace is expected, 0 to 1")
+    return share
 
 
 def _registry(given: Mapping[str, str], secrets: Mapping[str, Secret]) -> Registry | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -25,6 +25,7 @@ from models.snapshot import Snapshot
 from stream.codec import Codec, DeadLetter
 from stream.learn import Learner
 from stream.records import TP, Outgoing, Record
+from stream.watch import Reading
 
 Vector = tuple[float, ...]
 
@@ -202,11 +203,22 @@ class LearnRole:
         self._learned.clear()
         if snapshot and record:
             self._models.publish(snapshot, record)
+        self.counts["checkpoints"] += 1
         return True
 
     def tend(self) -> None:
         """See that the newest snapshot is where scorers look for it."""
         self._models.tend()
+
+    def readings(self) -> Iterator[Reading]:
+        """What happened since the start, for metrics."""
+        yield Reading("weir_labels_learned", self.counts["learned"])
+        yield Reading("weir_labels_waiting", self.waiting)
+        yield Reading("weir_labels_given_up", self.counts["labels_given_up"])
+        yield Reading("weir_checkpoints", self.counts["checkpoints"])
+        yield Reading("weir_snapshot_number", self.learner.number)
+        for what in ("decisions", "labels"):
+            yield Reading("weir_unreadable", self.counts[f"unreadable_{what}"], {"what": what})
 
     def _reached(self) -> dict[TP, int]:
         """From where the next learner would have to read: not beyond the first early label."""

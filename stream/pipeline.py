@@ -13,6 +13,7 @@ from features.events import Event, Transaction
 from features.store import Applied, FeatureStore, Status
 from models.base import Reason, Scorer
 from stream.decide import NEVER, Outcome, decide
+from stream.watch import UNSEEN, Passing
 
 NO_SCORE = 0.0
 """What an event scores while no model has been learned: nothing is known, so nobody is accused."""
@@ -69,11 +70,15 @@ class Pipeline:
         """Apply a batch in order and answer each event; `events` of one entity count for the next in the batch."""
         return self.answer(events, self.store.apply(events))
 
-    def answer(self, events: Sequence[Event], applied: Sequence[Applied]) -> list[Answer]:
+    def answer(
+        self, events: Sequence[Event], applied: Sequence[Applied], seen: Passing = UNSEEN
+    ) -> list[Answer]:
         """What becomes of events that the store has applied."""
         champion = self.champion
-        scores = self._scores(champion, applied)
-        return [self._answer(champion, *pair, scores) for pair in zip(events, applied, strict=True)]
+        with seen.stage("score"):
+            scores = self._scores(champion, applied)
+        with seen.stage("decide"):
+            return [self._answer(champion, *pair, scores) for pair in zip(events, applied, strict=True)]
 
     @staticmethod
     def _scores(champion: Champion, applied: Sequence[Applied]) -> Iterator[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from stream.codec import Codec, WireError, decode
 from stream.decisions import ALERTS, DECISIONS, LABELS, AlertRecord, DecisionRecord
 from stream.records import TP, Record
 from stream.review.ledger import RECORDER, Batch, Ledger
+from stream.watch import Reading
 
 LARGEST = 1 << 63
 """SQL's whole numbers are smaller."""
@@ -49,6 +50,12 @@ class Recorder:
         self._positions.update(batch.positions)
         self.counts.update(counts)
         return counts
+
+    def readings(self) -> Iterator[Reading]:
+        """What was written since the start, for metrics."""
+        for kind in ("events", "alerts", "repeated", "conflicts"):
+            yield Reading("weir_recorded_rows", self.counts[kind], {"kind": kind})
+        yield Reading("weir_unreadable", self.counts["unreadable"], {"what": "records"})
 
     def _add(self, batch: Batch, record: Record) -> None:
         topic = record.topic.removeprefix(self._prefix)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from features.events import Event
-from features.store import Applied, Source
+from features.store import Applied, FeatureStore, Source, Status
 from stream.champion import ChampionFeed
-from stream.codec import Codec, DeadLetter, Decoded, encode
+from stream.codec import CONFLICT, REASONS, Codec, DeadLetter, Decoded, encode
 from stream.decisions import ALERTS, DECISIONS
 from stream.emit import Emitter, alerting, now_text
 from stream.pipeline import Answer, Decision, Pipeline, Refused
 from stream.records import TP, Outgoing, Record
+from stream.watch import UNSEEN, Passing, Reading, counted
+
+DECIDED = (Status.FRESH.value, Status.DUPLICATE.value, Status.LATE.value)
+"""What the store may have said of an event that was decided."""
 
 Outputs = dict[str, list[Outgoing]]
 """Topic (without a tenant's prefix) -> records for it, in order."""
@@ -26,6 +30,7 @@ class Applying(NamedTuple):
     decoded: Sequence[Decoded]
     events: Sequence[Event]
     applied: Sequence[Applied]
+    seen: Passing = UNSEEN
 
 
 class ScoreRole:
@@ -34,6 +39,8 @@ class ScoreRole:
     def __init__(self, codec: Codec, pipeline: Pipeline, emitter: Emitter, champions: ChampionFeed) -> None:
         """`counts` tells what happened since the start, for metrics."""
         self.counts: Counter[str] = Counter()
+        self.rungs: Counter[str] = Counter()  # of decisions
+        self.buried: Counter[str] = Counter(dict.fromkeys(REASONS, 0))  # dead letters, by the kind of reason
         self._codec = codec
         self._pipeline = pipeline
         self._emitter = emitter
@@ -43,24 +50,49 @@ class ScoreRole:
         """Both halves of one chunk: every record ends in a decision, a label applied, or a dead letter."""
         return self.answer(self.apply(records))
 
+    def readings(self) -> Iterator[Reading]:
+        """What happened since the start, for metrics."""
+        yield from counted("weir_decisions", {status: self.counts[status] for status in DECIDED}, "status")
+        yield from counted("weir_decisions_by_rung", self.rungs, "rung")
+        yield from counted("weir_dead_letters", self.buried, "reason")
+        yield Reading("weir_alerts_sent", self.counts["alerts"])
+        yield Reading("weir_labels_applied", self.counts["labels"])
+        yield Reading("weir_unknown_fields", sum(dict(self._codec.unknown).values()))
+        yield Reading("weir_snapshots_refused", self._champions.refused)
+        yield Reading("weir_model_info", 1, {"version": self._pipeline.champion.version})
+
+    @property
+    def store(self) -> FeatureStore:
+        """Where the features live."""
+        return self._pipeline.store
+
     def positions(self) -> dict[TP, int]:
         """How far the store holds each partition."""
         return {TP(*place): offset for place, offset in self._pipeline.store.positions().items()}
 
-    def apply(self, records: Sequence[Record], source: Source | None = None) -> Applying:
+    def apply(
+        self, records: Sequence[Record], source: Source | None = None, seen: Passing = UNSEEN
+    ) -> Applying:
         """Decode a chunk and apply it to the store: the half that waits for the store's server.
 
         The next chunk may be applied while this one is answered; chunks must be applied in order. Of a chunk whose
         `source` is named, raises StoreBehind where the store has lost what came before it.
         """
-        decoded = self._codec.decode_many(records)
+        with seen.stage("decode"):
+            decoded = self._codec.decode_many(records)
         events = [event for event in decoded if not isinstance(event, DeadLetter)]
-        return Applying(records, decoded, events, self._pipeline.store.apply(events, source))
+        with seen.stage("store"):
+            applied = self._pipeline.store.apply(events, source)
+        return Applying(records, decoded, events, applied, seen)
 
     def answer(self, applying: Applying) -> Outputs:
         """Score, decide and encode what was applied: the half that computes."""
         self._pipeline.champion = self._champions.newest()
-        answers = iter(self._pipeline.answer(applying.events, applying.applied))
+        decided = self._pipeline.answer(applying.events, applying.applied, applying.seen)
+        with applying.seen.stage("emit"):
+            return self._outputs(applying, iter(decided))
+
+    def _outputs(self, applying: Applying, answers: Iterator[Answer]) -> Outputs:
         outputs: Outputs = {}
         decided_at = now_text()
         for record, event in zip(applying.records, applying.decoded, strict=True):
@@ -68,13 +100,14 @@ class ScoreRole:
                 self._bury(outputs, event)
             else:
                 self._emit(outputs, record, next(answers), decided_at)
+        self.rungs[self._pipeline.champion.rung] += len(outputs.get(DECISIONS, ()))
         return outputs
 
     def _emit(self, outputs: Outputs, record: Record, answer: Answer, decided_at: str) -> None:
         if isinstance(answer, Decision):
             self._decided(outputs, record, answer, decided_at)
         elif isinstance(answer, Refused):
-            self._bury(outputs, self._codec.dead_letter(record, answer.reason))
+            self._bury(outputs, self._codec.dead_letter(record, answer.reason, CONFLICT))
         else:
             self.counts["labels"] += 1
 
@@ -89,4 +122,5 @@ class ScoreRole:
 
     def _bury(self, outputs: Outputs, letter: DeadLetter) -> None:
         self.counts["dead_letters"] += 1
+        self.buried[letter.kind] += 1
         outputs.setdefault(letter.topic + ".dlq", []).append(self._codec.outgoing(letter))

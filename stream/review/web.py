@@ -16,14 +16,17 @@ from fastapi import FastAPI
 
 from features.profile import Profile
 from stream.decisions import LABELS
+from stream.probes import Probes
 from stream.records import Publisher
 from stream.review import api
 from stream.review.guard import Guard, token_in
 from stream.review.ledger import Ledger
+from stream.review.metrics import readings
 from stream.review.outbox import Outbox
 from stream.review.posting import Desk
 from stream.review.queue import ReviewQueue
 from stream.review.screens import add_pages
+from stream.watching import exposition
 
 PORT = 8765
 
@@ -40,10 +43,12 @@ def make_app(
     unseal: Callable[[bytes], bytes],
     prefix: str,
     token: str,
+    probes: Probes,
 ) -> FastAPI:
     """The whole web app, guarded by the token; `unseal` opens what the recorder sealed."""
     queue = ReviewQueue(ledger, unseal)
     outbox = Outbox(queue, publisher, prefix + LABELS)
+    probes.watch.ask("sql", lambda: readings(ledger, queue, outbox))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -55,7 +60,7 @@ def make_app(
         title="Weir", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None, lifespan=lifespan
     )
     app.add_middleware(Guard, token=token)
-    app.include_router(api.watching(ledger, queue))
+    app.include_router(api.watching(ledger, lambda: exposition(probes)))
     app.include_router(api.reviewing(queue, outbox))
     app.include_router(api.scoring(ledger, Desk(ledger, publisher, profile, prefix)))
     add_pages(app, queue, profile)
@@ -84,13 +89,20 @@ def serve(
     token_file: Path,
     address_file: Path,
     port: int | None = None,
+    probes: Probes,
 ) -> None:
     """Serve on 127.0.0.1 until SIGTERM or SIGINT; the full link stands in `address_file` while it listens."""
     token = token_in(token_file)
     listener = _listen(port)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}/?token={token}"
     app = make_app(
-        ledger=ledger, publisher=publisher, profile=profile, unseal=unseal, prefix=prefix, token=token
+        ledger=ledger,
+        publisher=publisher,
+        profile=profile,
+        unseal=unseal,
+        prefix=prefix,
+        token=token,
+        probes=probes,
     )
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, server_header=False

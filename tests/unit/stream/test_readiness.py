@@ -4,7 +4,10 @@ import pytest
 
 from stream.readiness import NotReady, refuse_closed_group, refuse_forbidden, refuse_missing, refuse_moved
 from stream.review.ledger import Ledger
+from stream.review.metrics import readings
+from stream.review.outbox import Outbox
 from stream.review.partitions import accept, remember
+from stream.review.queue import ReviewQueue
 
 NAMES = {name: f"acme.{name}" for name in ("transactions", "labels", "decisions", "alerts", "models")}
 NAMES |= {f"{name}.dlq": f"acme.{name}.dlq" for name in ("transactions", "labels")}
@@ -67,7 +70,8 @@ def test_a_number_of_partitions_that_changed_unprepared_is_refused_with_the_mend
 
 
 def test_remembered_partitions_are_no_statistic(ledger):
-    from stream.review.metrics import rendered
-
     remember(ledger.engine, {"transactions": 4})
-    assert "partitions" not in rendered(ledger.counters())
+    queue = ReviewQueue(ledger, bytes)
+    names = {reading.name for reading in readings(ledger, queue, Outbox(queue, None, "labels"))}
+    assert "weir_events" in names
+    assert not [name for name in names if "partitions" in name]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from starlette.testclient import TestClient
 
+from stream.probes import Probes
 from stream.review.ledger import Ledger
 from stream.review.queue import ReviewQueue
 from stream.review.web import make_app
+from stream.watch import RoleWatch
 from tests.contract.ledger_records import PROFILE, SEALER, recorder_of
 
 TOKEN = "a-token-of-twenty-characters"
@@ -63,6 +65,7 @@ def app(ledger, published):
         unseal=SEALER.open,
         prefix="shop.",
         token=TOKEN,
+        probes=Probes(RoleWatch("review")),
     )
 
 

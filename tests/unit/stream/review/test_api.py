@@ -93,10 +93,11 @@ def test_the_statistics(client, recorder, alerted):
 def test_metrics_are_what_prometheus_reads(client, recorder, alerted):
     recorder.record([dead_letter()])
     lines = client.get("/metrics").text.splitlines()
-    assert "weir_events_total 2" in lines
+    assert 'weir_events_total{role="review"} 2.0' in lines
     assert "# TYPE weir_alerts_open gauge" in lines
-    assert "weir_dead_letters 1" in lines
-    assert "weir_verdicts_unsent 0" in lines
+    assert 'weir_dead_letters_kept{role="review"} 1.0' in lines
+    assert 'weir_verdicts_unsent{role="review"} 0.0' in lines
+    assert 'weir_server_up{role="review",server="sql"} 1.0' in lines
 
 
 def test_ready_is_who_has_a_database_that_answers(client, ledger, monkeypatch):
