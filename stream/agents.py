@@ -17,6 +17,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 import faust
 from yarl import URL
 
+from stream.attempts import Attempts
 from stream.broker import directory_of
 from stream.embedded.transport import log_of
 from stream.records import Outgoing
@@ -52,6 +53,9 @@ SETTINGS: Mapping[str, Any] = {
 }
 """At least once, delivered in chunks; no port opened, no table, no changelog, no topic of Faust's own."""
 
+_last_words: list[Callable[[BaseException], None]] = []
+"""Told of what the process dies, when it dies of a fault in an agent."""
+
 T = TypeVar("T")
 Agent = Callable[[Any], Awaitable[None]]
 
@@ -86,6 +90,12 @@ def make_app(name: str, broker: str, datadir: Path, security: KafkaSecurity = IN
 def start_by(app: Any, rule: Start) -> None:
     """Let the app's consumer find its places in the log by this rule."""
     app.start_rule = rule
+
+
+def keep_attempts(app: Any, attempts: Attempts) -> None:
+    """Let what this process has in hand be known to its successor, and of what it died."""
+    app.attempts = attempts
+    _last_words.append(attempts.died)
 
 
 def outlet_for(app: faust.App, prefix: str = "") -> Outlet:
@@ -126,6 +136,8 @@ def guarded(agent: Agent) -> Agent:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, nothing more may be committed
+            for tell in _last_words:
+                tell(error)
             _die(error)
 
     return guard
@@ -144,9 +156,13 @@ class OneBehind:
 
     async def follow(self, made: Any) -> None:
         """Begin the second half once the one before has ended, and return."""
+        await self.rest()
+        self._running = asyncio.ensure_future(self._second(made))
+
+    async def rest(self) -> None:
+        """Wait until nothing runs."""
         if self._running is not None:
             await self._running
-        self._running = asyncio.ensure_future(self._second(made))
 
 
 async def serve(app: faust.App) -> None:
@@ -166,8 +182,17 @@ async def serve(app: faust.App) -> None:
     crashed = loop.create_task(app.wait_until_stopped())
     await asyncio.wait({crashed, asked}, return_when=asyncio.FIRST_COMPLETED)
     if app.crash_reason:
+        _ended_well(app)
         _die(app.crash_reason)
     await app.stop()
+    _ended_well(app)
+
+
+def _ended_well(app: Any) -> None:
+    """No record is to blame for this end."""
+    attempts: Attempts | None = getattr(app, "attempts", None)
+    if attempts is not None:
+        attempts.ended()
 
 
 async def _leave(app: faust.App) -> NoReturn:
@@ -177,6 +202,7 @@ async def _leave(app: faust.App) -> NoReturn:
         await asyncio.wait_for(app.stop(), LEAVE_SECONDS)
     except Exception:
         logger.exception("the start did not end by itself")
+    _ended_well(app)
     os._exit(0)
 
 

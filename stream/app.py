@@ -11,7 +11,8 @@ import faust
 
 from features.store import Source
 from stream import bootstrap, watching
-from stream.agents import OneBehind, guarded, in_thread, make_app, outlet_for, serve, start_by
+from stream.agents import OneBehind, guarded, in_thread, keep_attempts, make_app, outlet_for, serve, start_by
+from stream.attempts import Attempts
 from stream.chunks import Chunk, chunks
 from stream.config import Config
 from stream.crash_points import reached
@@ -47,6 +48,7 @@ def role_app(role: str, config: Config, watch: RoleWatch | None) -> faust.App:
     start_by(app, Start(accept_gap=config.accept_gap))
     if watch is not None:
         attach(app, watch)
+    keep_attempts(app, Attempts(config.dir / "attempts", app.conf.id))
     return app
 
 
@@ -64,7 +66,7 @@ def score_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App
     def apply(chunk: Chunk) -> tuple[Chunk, Applying]:
         reached("score.taken")
         source = Source(*chunk.tp, chunk.before, chunk.last + 1)
-        applied = role.apply(chunk.records, source, seen.passage(chunk.records))
+        applied = role.apply(chunk.records, source, chunk.condemned, seen.passage(chunk.records))
         reached("score.applied")
         return chunk, applied
 
@@ -84,6 +86,8 @@ def score_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App
         answers = OneBehind(answer)
         async for chunk in chunks(stream):
             await answers.follow(await in_thread(apply, chunk, executor=applying))
+            if chunk.suspected:
+                await answers.rest()
 
     return app, closing
 
@@ -104,7 +108,7 @@ def record_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.Ap
             reached("record.taken")
             passing = seen.passage(chunk.records)
             with passing.stage("record"):
-                await in_thread(recorder.record, chunk.records, executor=worker)
+                await in_thread(recorder.record, chunk.records, chunk.condemned, executor=worker)
             reached("record.committed")
             chunk.done()
             passing.done()
@@ -139,12 +143,12 @@ def learn_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App
                 reached("learn.taken")
                 passing = seen.passage(chunk.records)
                 with passing.stage("learn"):
-                    await in_thread(role.run, chunk.records, executor=worker)
+                    await in_thread(role.run, chunk.records, chunk.condemned, executor=worker)
                 passing.done()
                 reached("learn.learned")
                 held.append(chunk)
                 pace.took(len(chunk.records))
-            if held and (chunk is None or role.due or pace.due):
+            if held and (chunk is None or chunk.suspected or role.due or pace.due):
                 await checkpoint()
                 pace = Pace()
             elif chunk is None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from faust.types.tuples import TP as FaustTP
 from faust.types.tuples import ConsumerMessage, Message
 from mode.utils.futures import notify
 
+from stream.attempts import Attempts, Piece
 from stream.crash_points import reached
 from stream.records import TP, Record
 from stream.start import Start
@@ -28,7 +29,7 @@ IN_FLIGHT, IN_FLIGHT_BYTES = 4_000, 64_000_000
 class Chunk:
     """A run of one partition's records, in order. An agent calls `done` once what it made of them is durable."""
 
-    __slots__ = ("_marks", "_taken", "before", "is_done", "records", "size", "tp")
+    __slots__ = ("_marks", "before", "condemned", "is_done", "is_taken", "records", "size", "suspected", "tp")
 
     def __init__(self, tp: TP, records: Sequence[Record], before: int, marks: Marks) -> None:
         """Chunks are made by the consumer; `before` is the offset behind the chunk before it, or where it started."""
@@ -36,8 +37,9 @@ class Chunk:
         self.before = before
         self.records = records
         self.size = sum(len(record.value) for record in records)
-        self.is_done = False
-        self._taken = False
+        self.suspected = False  # a worker died of something in it: nothing else is to be in hand meanwhile
+        self.condemned = ""  # why it is not to be worked off, but set aside
+        self.is_done = self.is_taken = False
         self._marks = marks
 
     @property
@@ -52,8 +54,8 @@ class Chunk:
 
     def take(self) -> None:
         """An agent has it in hand: there is room for another."""
-        if not self._taken:
-            self._taken = True
+        if not self.is_taken:
+            self.is_taken = True
             self._marks.took(self)
 
     def done(self) -> None:
@@ -74,6 +76,8 @@ class Marks:
         self._began: dict[TP, int] = {}
         self._records = self._bytes = 0  # delivered, but not taken by an agent yet
         self.taken = asyncio.Event()
+        self.in_hand: Callable[[TP, tuple[int, int] | None], None] | None = None
+        """Told what is in hand of a partition, first and last offset, whenever that changes."""
 
     @property
     def full(self) -> bool:
@@ -98,12 +102,19 @@ class Marks:
         self._records -= len(chunk.records)
         self._bytes -= chunk.size
         self.taken.set()
+        self._tell(chunk.tp)
 
     def settle(self, tp: TP) -> None:
         """Move on over the done chunks at the head of a partition."""
         chunks = self._open[tp]
         while chunks and chunks[0].is_done:
             self._after[tp] = chunks.popleft().last + 1
+        self._tell(tp)
+
+    def _tell(self, tp: TP) -> None:
+        if self.in_hand is not None:
+            taken = [chunk for chunk in self._open.get(tp, ()) if chunk.is_taken and not chunk.is_done]
+            self.in_hand(tp, (taken[0].first, taken[-1].last) if taken else None)
 
     def after(self, tp: TP) -> int | None:
         """The offset behind the last of the done chunks that follow each other; None before any is done."""
@@ -137,7 +148,11 @@ class ChunkedConsumer:
 
     def begin_chunks(self) -> None:
         """To be called when the consumer is made."""
+        consumer: Any = self
         self.marks = Marks()
+        self._attempts: Attempts | None = getattr(consumer.app, "attempts", None)
+        if self._attempts is not None:
+            self.marks.in_hand = self._attempts.has
         self._seeks = 0  # begun and ended ones both count, so that a fetch sees one that it ran beside
         self._seeking = 0
         self._adrift = False
@@ -160,11 +175,16 @@ class ChunkedConsumer:
         fetched, _ = await consumer._wait_next_records(timeout)
         if not fetched or consumer.should_stop:
             return
-        for tp, records in self._runs(fetched):
+        for tp, piece in self._pieces(fetched):
             if self._adrift or self._seeking or self._seeks != seeks or not consumer.flow_active:
                 self._adrift = True
                 return
-            yield FaustTP(*tp), self._message(tp, records)
+            yield FaustTP(*tp), self._message(tp, piece)
+
+    def _pieces(self, fetched: Any) -> Iterator[tuple[TP, Piece]]:
+        for tp, records in self._runs(fetched):
+            for piece in self._attempts.pieces(tp, records) if self._attempts else (Piece(records),):
+                yield tp, piece
 
     async def _room(self, timeout: float) -> bool:
         """Wait while agents have enough to do: Faust's own buffer counts messages, which here are whole chunks."""
@@ -176,9 +196,11 @@ class ChunkedConsumer:
                 return False
         return True
 
-    def _message(self, tp: TP, records: Sequence[Record]) -> ConsumerMessage:
-        last = records[-1]
+    def _message(self, tp: TP, piece: Piece) -> ConsumerMessage:
+        last = piece.records[-1]
         consumer: Any = self
+        chunk = self.marks.deliver(tp, piece.records)
+        chunk.suspected, chunk.condemned = piece.suspected, piece.condemned
         return ConsumerMessage(
             topic=tp.topic,
             partition=tp.partition,
@@ -187,7 +209,7 @@ class ChunkedConsumer:
             timestamp_type=0,
             headers=[],
             key=None,
-            value=self.marks.deliver(tp, records),  # type: ignore[arg-type] # Faust knows bytes; agents get the Chunk
+            value=chunk,  # type: ignore[arg-type] # Faust knows bytes; agents get the Chunk
             checksum=None,
             serialized_key_size=0,
             serialized_value_size=0,
@@ -256,6 +278,8 @@ class ChunkedConsumer:
             loop = asyncio.get_running_loop()
             starts = await loop.run_in_executor(None, rule.offsets, committed, oldest)
             await self._go_back({tp: max(at, oldest[tp]) for tp, at in starts.items() if at != committed[tp]})
+        if self._attempts is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._attempts.begin, starts)
         for tp, offset in starts.items():
             self.marks.begin(tp, offset)
 

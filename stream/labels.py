@@ -119,9 +119,16 @@ class LearnRole:
         self._decisions_topic = decisions_topic
         self._observed = msgspec.json.Decoder(Observed)
 
-    def run(self, records: Sequence[Record]) -> None:
-        """Take in one chunk; raises what the ledger raises, and then this role is to be made anew."""
+    def run(self, records: Sequence[Record], condemned: str = "") -> None:
+        """Take in one chunk; raises what the ledger raises, and then this role is to be made anew.
+
+        Records that are `condemned` teach nothing and are passed over: who condemned them said why.
+        """
         fresh = [record for record in records if record.offset >= self._positions.get(_tp(record), 0)]
+        if condemned:
+            self.counts["condemned"] += len(fresh)
+            self._positions.update((_tp(record), record.offset + 1) for record in fresh)
+            return
         labels = [record for record in fresh if record.topic != self._decisions_topic]
         for early in self._new_labels(labels):
             heapq.heappush(self._early, early)

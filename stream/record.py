@@ -36,13 +36,19 @@ class Recorder:
         self._prefix = prefix
         self._positions = ledger.positions(RECORDER)
 
-    def record(self, records: Sequence[Record]) -> Counter[str]:
-        """Write a chunk in one transaction; what is below the stored offsets was written before."""
+    def record(self, records: Sequence[Record], condemned: str = "") -> Counter[str]:
+        """Write a chunk in one transaction; what is below the stored offsets was written before.
+
+        Records that are `condemned`, and why, are kept as dead letters, whatever they are.
+        """
         batch = Batch()
         for record in records:
             tp = TP(record.topic, record.partition)
             if record.offset >= self._positions.get(tp, 0):
-                self._add(batch, record)
+                if condemned:
+                    self._bury(batch, record, condemned)
+                else:
+                    self._add(batch, record)
                 batch.positions[tp] = record.offset + 1
         if not batch.positions:
             return Counter()
@@ -82,7 +88,10 @@ class Recorder:
     def _unreadable(self, batch: Batch, record: Record, error: ValueError) -> None:
         """Somebody else wrote into a topic of Weir's own."""
         self.counts["unreadable"] += 1
-        letter = self._codec.dead_letter(record, f"not a record that Weir writes: {error}")
+        self._bury(batch, record, f"not a record that Weir writes: {error}")
+
+    def _bury(self, batch: Batch, record: Record, reason: str) -> None:
+        letter = self._codec.dead_letter(record, reason)
         batch.dead_letters.append(
             {
                 "topic": letter.topic,

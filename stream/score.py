@@ -71,19 +71,29 @@ class ScoreRole:
         return {TP(*place): offset for place, offset in self._pipeline.store.positions().items()}
 
     def apply(
-        self, records: Sequence[Record], source: Source | None = None, seen: Passing = UNSEEN
+        self,
+        records: Sequence[Record],
+        source: Source | None = None,
+        condemned: str = "",
+        seen: Passing = UNSEEN,
     ) -> Applying:
         """Decode a chunk and apply it to the store: the half that waits for the store's server.
 
         The next chunk may be applied while this one is answered; chunks must be applied in order. Of a chunk whose
-        `source` is named, raises StoreBehind where the store has lost what came before it.
+        `source` is named, raises StoreBehind where the store has lost what came before it. Records that are
+        `condemned`, and why, are not looked at: they become dead letters.
         """
         with seen.stage("decode"):
-            decoded = self._codec.decode_many(records)
+            decoded = self._decoded(records, condemned)
         events = [event for event in decoded if not isinstance(event, DeadLetter)]
         with seen.stage("store"):
             applied = self._pipeline.store.apply(events, source)
         return Applying(records, decoded, events, applied, seen)
+
+    def _decoded(self, records: Sequence[Record], condemned: str) -> Sequence[Decoded]:
+        if condemned:
+            return [self._codec.dead_letter(record, condemned) for record in records]
+        return self._codec.decode_many(records)
 
     def answer(self, applying: Applying) -> Outputs:
         """Score, decide and encode what was applied: the half that computes."""

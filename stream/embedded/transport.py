@@ -15,6 +15,7 @@ from faust.types.tuples import TP as FaustTP
 from faust.types.tuples import ConsumerMessage, RecordMetadata
 from mode import Service
 
+from stream.attempts import Piece
 from stream.chunks import ChunkedConsumer, committable, runs_of
 from stream.embedded.log import Log
 from stream.embedded.reader import Reader
@@ -173,7 +174,7 @@ class Consumer(ChunkedConsumer, FaustConsumer):  # type: ignore[misc]
         return FaustTP(topic, partition)
 
     def _to_message(self, tp: FaustTP, record: Any) -> ConsumerMessage:
-        return self._message(TP(*tp), [record])
+        return self._message(TP(*tp), Piece([record]))
 
     def verify_event_path(self, now: float, tp: FaustTP) -> None:
         """There is no broker that could have stopped answering."""

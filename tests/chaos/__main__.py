@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stream.records import Record
-from tests.chaos import ends  # noqa: F401 - puts its faults on the list
+from tests.chaos import ends, stores  # noqa: F401 - they put their faults on the list
 from tests.chaos.fault import FAULTS, Fault
 from tests.chaos.oracle import Oracle
 from tests.chaos.places import NotHere, Places
@@ -77,7 +77,7 @@ def run(chosen: Sequence[Fault], seed: int, console: Console, *, keep: bool) -> 
     """One run after the other, each with servers, directories and a story of its own."""
     arrivals = story(seed)
     outcomes = []
-    with Places() as places, tempfile.TemporaryDirectory(prefix="weir-") as directory:
+    with Places() as places, tempfile.TemporaryDirectory(prefix="chaos-") as directory:
         oracle = Oracle(as_records(arrivals), Path(directory))
         for each in chosen:
             outcomes.append(one(each, seed, arrivals, oracle, places, keep=keep))
@@ -90,7 +90,7 @@ def one(
 ) -> Outcome:
     """Break one thing, and see what came of it."""
     began, broken, troubles, skipped = time.monotonic(), "", [], ""
-    place = Path(tempfile.mkdtemp(prefix="weir-"))  # a socket's path must be short
+    place = Path(tempfile.mkdtemp(prefix="chaos-"))  # a socket's path must be short
     try:
         with places.stage(fault, place, oracle, arrivals, random.Random(f"{seed} {fault.name}")) as stage:
             broken, troubles = play(fault, stage)

@@ -50,9 +50,9 @@ class Oracle:
 
     def __init__(self, records: Sequence[Record], place: Path) -> None:
         """Learn a model from these records, and keep it and the keys in a directory."""
-        self.profile = load_profile(PROFILE)
         self.home, self.model = place / "home", place / "model.weir"
         self._keys = Sealer.at(self.home)
+        self.profile = load_profile(PROFILE).keyed(self._keys.content_key())
         snapshot = self._learned(records)
         self.model.write_bytes(snapshot.encode())
         names, version = self.profile.features.names, self.profile.features_version

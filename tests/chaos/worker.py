@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from stream.children import die_with_parent
 from stream.crash_points import VARIABLE
 
 NURSERY = multiprocessing.get_context("forkserver")
@@ -66,6 +67,11 @@ class Worker:
                     self._spawn()
 
     @property
+    def pid(self) -> int:
+        """The process of the life that goes on, or of the last one."""
+        return self._process.pid
+
+    @property
     def crashes_left(self) -> int:
         """Lives still to come that are to end at a point."""
         return len(self._crashes)
@@ -95,6 +101,7 @@ class Worker:
 
 def live(role: str, environment: Mapping[str, str], output: Path) -> None:
     """A worker's life, in a process of its own: as ``python -m stream worker --role ROLE``."""
+    die_with_parent()  # which is the nursery, and ends with the run
     os.environ.clear()
     os.environ.update(environment)
     with output.open("ab", buffering=0) as file:

@@ -217,6 +217,13 @@ def test_a_dead_letter_that_weir_did_not_write_stops_nothing(ledger, foreign):
     assert ledger.decision("e1") is not None
 
 
+def test_what_is_condemned_is_kept_as_a_dead_letter_whatever_it_is(ledger):
+    recorder_of(ledger).record(on_log("decisions", decision("e1")), "it ends workers")
+    (letter,) = ledger.dead_letters(10)
+    assert (letter.topic, letter.offset, letter.reason) == ("decisions", 0, "it ends workers")
+    assert ledger.decision("e1") is None
+
+
 def test_a_tenants_prefix_is_taken_off(ledger):
     recorder_of(ledger, prefix="shop.").record(
         [*on_log("shop.decisions", decision("e1")), *on_log("shop.labels", label("e1"))]

@@ -69,7 +69,7 @@ class Commits(RuleBasedStateMachine):
 
     @invariant()
     def what_is_waiting_is_what_no_agent_took(self):
-        waiting = [chunk for all_of in self.delivered.values() for chunk in all_of if not chunk._taken]
+        waiting = [chunk for all_of in self.delivered.values() for chunk in all_of if not chunk.is_taken]
         assert self.marks._records == sum(len(chunk.records) for chunk in waiting)
         assert self.marks._bytes == sum(chunk.size for chunk in waiting)
 

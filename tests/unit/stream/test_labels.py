@@ -242,3 +242,13 @@ def test_what_was_not_known_is_nan_in_the_vector():
     first, second = vector_of({"amount": None, "seen": 2.0}, NAMES)
     assert first != first
     assert second == 2.0
+
+
+def test_what_is_condemned_teaches_nothing_and_is_passed_over():
+    log = FakeLog(["a", "b"])
+    role = role_on(log)
+    role.run(labels("a"), "it ends workers")
+    role.run(labels("b", first=1))
+    role.checkpoint()
+    assert log.held == {"l-b"}
+    assert list(log.positions.values()) == [2]

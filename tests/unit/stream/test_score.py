@@ -106,3 +106,11 @@ def test_a_refused_event_is_buried_and_its_neighbours_keep_their_own_answers(rol
     assert [msgspec.json.decode(each.value)["event_id"] for each in outputs["decisions"]] == ["a", "b"]
     (letter,) = outputs["transactions.dlq"]
     assert "'a'" in dict(letter.headers)["reason"].decode()
+
+
+def test_what_is_condemned_is_not_looked_at_and_becomes_a_dead_letter(role):
+    source = Source("transactions", 0, 0, 1)
+    outputs = role.answer(role.apply(on_log(payment("a")), source, "it ends workers"))
+    assert list(outputs) == ["transactions.dlq"]
+    assert dict(outputs["transactions.dlq"][0].headers)["reason"] == b"it ends workers"
+    assert role.positions() == {TP("transactions", 0): 1}
