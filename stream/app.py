@@ -128,7 +128,7 @@ def learn_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App
     async def checkpoint() -> None:
         await in_thread(role.retry, executor=worker)
         await in_thread(role.checkpoint, executor=worker)
-        reached("learn.committed")
+        reached("learn.published")
         for chunk in held:
             if role.settled(chunk.tp, chunk.last):
                 chunk.done()

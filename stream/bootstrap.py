@@ -29,6 +29,7 @@ from stream.emit import Emitter
 from stream.history import History
 from stream.labels import LearnRole
 from stream.learn import Learner
+from stream.lease import Heart, Place, stand_by, stop_standing_by_on_signals
 from stream.model_keys import KEY_FILE, TRUSTED_FILE, SigningKey, TrustedKeys
 from stream.pipeline import Pipeline
 from stream.publishing import Publishing
@@ -251,9 +252,10 @@ def publishing(config: Config) -> Publishing:
 
 
 def learn_role(config: Config) -> tuple[LearnRole, Closing]:
-    """The learner, going on from its last checkpoint."""
+    """The learner, going on from the last checkpoint; waits until no other learner works."""
     profile = profile_of(config)
     ledger = Ledger.open(config.database)
+    lease, giving_back = _lease(config, ledger)
     names = profile.features.names
     snapshot = ledger.newest_snapshot(0)
     learner = _learner(profile, snapshot)
@@ -265,7 +267,7 @@ def learn_role(config: Config) -> tuple[LearnRole, Closing]:
     role = LearnRole(
         codec_of(config, profile),
         learner,
-        ledger.decision_log(names),
+        ledger.decision_log(names, lease),
         models,
         names=names,
         positions=ledger.positions("learn"),
@@ -276,9 +278,24 @@ def learn_role(config: Config) -> tuple[LearnRole, Closing]:
 
     def close() -> None:
         models.close()
+        giving_back()
         ledger.close()
 
     return role, close
+
+
+def _lease(config: Config, ledger: Ledger) -> tuple[int, Closing]:
+    """The lease of the one learner that works, once it is ours."""
+    stop_standing_by_on_signals()
+    place, leases = Place(config.dir), ledger.leases()
+    token = stand_by(leases, place)
+    heart = Heart(leases, token)
+
+    def give_back() -> None:
+        heart.stop()
+        place.close()
+
+    return token, give_back
 
 
 def new_learner(profile: Profile) -> Learner:

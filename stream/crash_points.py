@@ -24,7 +24,8 @@ POINTS = (
     "learn.taken",
     "learn.learned",  # in memory
     "learn.written",  # in the checkpoint's transaction, before its commit
-    "learn.committed",
+    "learn.committed",  # its snapshot is not on the log
+    "learn.published",
     "commit.begun",  # of offsets, in any role
     "commit.ended",
 )

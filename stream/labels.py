@@ -23,6 +23,7 @@ import msgspec
 from features.events import Label
 from models.snapshot import Snapshot
 from stream.codec import Codec, DeadLetter
+from stream.crash_points import reached
 from stream.learn import Learner
 from stream.records import TP, Outgoing, Record
 from stream.watch import Reading
@@ -199,14 +200,15 @@ class LearnRole:
 
     def checkpoint(self) -> bool:
         """Make everything taken in so far durable; whether there was anything."""
-        reached = self._reached()
-        if reached == self._stored and not self.learner.ahead:
+        upto = self._reached()
+        if upto == self._stored and not self.learner.ahead:
             return False
-        positions = {f"{tp.topic}/{tp.partition}": offset for tp, offset in reached.items()}
+        positions = {f"{tp.topic}/{tp.partition}": offset for tp, offset in upto.items()}
         snapshot = self.learner.snapshot(positions) if self.learner.ahead else None
         record = self._models.signed(snapshot) if snapshot else None  # what cannot travel is not kept either
-        self._log.checkpoint(snapshot, reached, list(self._learned.values()), list(self._waiting.values()))
-        self._stored = reached
+        self._log.checkpoint(snapshot, upto, list(self._learned.values()), list(self._waiting.values()))
+        reached("learn.committed")
+        self._stored = upto
         self._learned.clear()
         if snapshot and record:
             self._models.publish(snapshot, record)
@@ -229,10 +231,10 @@ class LearnRole:
 
     def _reached(self) -> dict[TP, int]:
         """From where the next learner would have to read: not beyond the first early label."""
-        reached = dict(self._positions)
+        upto = dict(self._positions)
         for early in self._early:
-            reached[early.tp] = min(reached[early.tp], early.offset)
-        return reached
+            upto[early.tp] = min(upto[early.tp], early.offset)
+        return upto
 
     def settled(self, tp: TP, offset: int) -> bool:
         """Whether the last checkpoint holds all of a partition's records up to this offset."""

@@ -14,6 +14,7 @@ from stream.labels import Vector, vector_of
 from stream.records import TP
 from stream.review import tables as t
 from stream.review.database import in_chunks, insert_new, keep_positions
+from stream.review.leases import refuse_zombie
 
 LEARNER = "learn"
 
@@ -34,11 +35,12 @@ class Features(msgspec.Struct, gc=False):
 class DecisionLog:
     """What the learn role needs (stream.labels.DecisionLog), on the ledger's tables."""
 
-    def __init__(self, engine: Engine, names: Sequence[str]) -> None:
-        """Give vectors in the order of `names`."""
+    def __init__(self, engine: Engine, names: Sequence[str], lease: int | None = None) -> None:
+        """Give vectors in the order of `names`; checkpoints are refused once the lease `lease` is another's."""
         self._engine = engine
         self._reading = engine.execution_options(reading=True)
         self._names = tuple(names)
+        self._lease = lease
         self._decoder = msgspec.json.Decoder(Features)
 
     def logged(self, event_ids: Sequence[str]) -> dict[str, Vector]:
@@ -66,9 +68,14 @@ class DecisionLog:
         learned: Sequence[Label],
         waiting: Sequence[Label],
     ) -> None:
-        """Keep a snapshot and everything behind it in one transaction; `waiting` replaces what waited before."""
+        """Keep a snapshot and everything behind it in one transaction; `waiting` replaces what waited before.
+
+        Raises LeaseLost, and keeps nothing, if another learner took over.
+        """
         held = [{"label_id": each.label_id, "data": msgspec.msgpack.encode(each)} for each in waiting]
         with self._engine.begin() as db:
+            if self._lease is not None:
+                refuse_zombie(db, self._lease)
             insert_new(db, t.learned_labels, [{"label_id": label.label_id} for label in learned])
             db.execute(delete(t.waiting_labels))
             if held:

@@ -20,6 +20,7 @@ from stream.records import TP
 from stream.review import tables as t
 from stream.review.database import LedgerError, connect, keep_positions, one_writer
 from stream.review.learning import DecisionLog, Features
+from stream.review.leases import SqlLeases
 from stream.review.recording import Batch, record_batch
 
 __all__ = ["Batch", "DeadLetterRow", "DecisionLog", "Ledger", "LedgerError"]
@@ -134,9 +135,13 @@ class Ledger:
 
     # --- the learner's side
 
-    def decision_log(self, names: Sequence[str]) -> DecisionLog:
-        """What a learner of these features needs."""
-        return DecisionLog(self.engine, names)
+    def decision_log(self, names: Sequence[str], lease: int | None = None) -> DecisionLog:
+        """What a learner of these features needs; one that works under a lease keeps nothing once that is another's."""
+        return DecisionLog(self.engine, names, lease)
+
+    def leases(self) -> SqlLeases:
+        """Who of several learners works."""
+        return SqlLeases(self.engine)
 
     def waiting(self) -> list[Label]:
         """Labels whose decision was not recorded when the learner last looked."""

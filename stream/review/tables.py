@@ -131,6 +131,15 @@ snapshots = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
+leases = Table(  # who works, where only one may: counted up while it does, numbered anew with every take-over
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("token", BigInteger, nullable=False),
+    Column("beat", BigInteger, nullable=False),
+    Column("holder", String),
+)
+
 learned_labels = Table("learned_labels", metadata, Column("label_id", String, primary_key=True))
 
 waiting_labels = Table(

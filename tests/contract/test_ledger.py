@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from features.events import Label
+from stream.lease import LeaseLost
 from stream.records import TP
 from stream.review import learning, tables
+from stream.review.leases import refuse_zombie
 from stream.review.ledger import Ledger, LedgerError
 from stream.wire import encode
 from tests.contract import dying_recorder
@@ -370,6 +372,53 @@ def test_snapshots_are_let_go_where_a_pinned_model_decides(ledger, monkeypatch):
     for number in range(1, 31):
         log.checkpoint(snapshot(number), {}, [], [])
     assert [each.number for each in ledger.snapshots()] == list(range(30, 10, -1))
+
+
+def test_a_lease_is_taken_by_whoever_saw_it_as_it_is_and_numbered_anew(ledger):
+    leases = ledger.leases()
+    assert leases.look() is None
+    assert leases.take(None, "one") == 1
+    assert leases.take(None, "two") is None
+    seen = leases.look()
+    assert (seen.token, seen.holder) == (1, "one")
+    assert leases.beat(1)
+    assert leases.take(seen, "two") is None, "it beat in between"
+    assert leases.take(leases.look(), "two") == 2
+    assert not leases.beat(1)
+    leases.give_back(1)
+    assert leases.look().holder == "two"
+    leases.give_back(2)
+    assert leases.look().holder is None
+
+
+def test_a_learner_that_was_thought_dead_keeps_nothing_of_its_checkpoint(ledger):
+    leases = ledger.leases()
+    zombie = ledger.decision_log(NAMES, leases.take(None, "one"))
+    zombie.checkpoint(snapshot(1), {TP("labels", 0): 7}, [], [])
+    active = ledger.decision_log(NAMES, leases.take(leases.look(), "two"))
+    with pytest.raises(LeaseLost, match="number 1"):
+        zombie.checkpoint(snapshot(2), {TP("labels", 0): 9}, [Label("l1", "e1", True, "test", 5)], [])
+    assert ledger.positions("learn") == {TP("labels", 0): 7}
+    assert ledger.newest_snapshot(1) is None
+    assert active.learned(["l1"]) == set()
+    active.checkpoint(snapshot(2), {TP("labels", 0): 8}, [], [])
+    assert ledger.positions("learn") == {TP("labels", 0): 8}
+
+
+def test_no_one_takes_over_while_a_checkpoint_is_being_written(ledger):
+    """Whoever waits for it finds that the holder lives: a checkpoint is a beat."""
+    leases = ledger.leases()
+    token = leases.take(None, "one")
+    seen, taken = leases.look(), []
+    other = threading.Thread(target=lambda: taken.append(leases.take(seen, "two")))
+    with ledger.engine.begin() as db:
+        refuse_zombie(db, token)
+        other.start()
+        other.join(0.3)
+        assert taken == []
+    other.join()
+    assert taken == [None]
+    assert leases.beat(token)
 
 
 def test_recent_decisions_come_oldest_first(ledger):

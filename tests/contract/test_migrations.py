@@ -90,6 +90,7 @@ def fill(ledger):  # noqa: F811
     ReviewQueue(ledger, SEALER.open).give("alert-e1", "fraud")
     held, waits = Label("l1", "e1", True, "test", 5), Label("l2", "e9", False, "test", 6)
     ledger.decision_log(NAMES).checkpoint(snapshot(1), {TP("labels", 0): 7}, [held], [waits])
+    ledger.leases().take(None, "here")
 
 
 def test_the_migrations_make_what_the_tables_say(empty, make_database):  # noqa: F811
