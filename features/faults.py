@@ -51,6 +51,23 @@ def masked(text: str) -> str:
     return CARD_NUMBER.sub(lambda run: f"[{sum(map(str.isdigit, run[0]))} digits]", text)
 
 
+def abbreviated(text: str) -> str:
+    """The text with every card number in it as analysts may see one: six digits and four, or four where it is short.
+
+    >>> abbreviated("4539123456781234"), abbreviated("3782-822463-10005"), abbreviated("4222222222222")
+    ('4539 12** **** 1234', '3782 82** ***0 005', '**** **** *222 2')
+    >>> abbreviated("customer 17")
+    'customer 17'
+    """
+    return CARD_NUMBER.sub(lambda run: _abbreviated("".join(filter(str.isdigit, run[0]))), text)
+
+
+def _abbreviated(digits: str) -> str:
+    first = 6 if 15 <= len(digits) <= 19 else 0
+    hidden = digits[:first] + "*" * (len(digits) - first - 4) + digits[-4:]
+    return " ".join(hidden[at : at + 4] for at in range(0, len(hidden), 4))
+
+
 def shortened(text: str, longest: int = LONGEST_SHOWN) -> str:
     """The text's beginning, if it is long.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,21 +16,24 @@ import msgspec
 from features.compute import Plan
 from features.profile import Profile
 from features.profile import load as load_profile
-from features.store import InMemoryFeatureStore
+from features.store import FeatureStore, InMemoryFeatureStore
 from models.snapshot import Snapshot
 from stream import watching
 from stream.broker import ensure_topics, progress_for, publisher_for, tail_for
 from stream.champion import ChampionFeed, Contest, Pinned, Published, champion_from_file
-from stream.codec import Codec
+from stream.codec import Codec, keyed_by_person
 from stream.config import Config, ConfigError
 from stream.decide import AlertBudget
 from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
 from stream.embedded.server import ValkeyServer, running
 from stream.emit import Emitter
+from stream.forgetting import Forgetting
 from stream.history import History
+from stream.keyring import Keyring, opened
 from stream.labels import LearnRole
 from stream.learn import Learner
 from stream.lease import Heart, Place, stand_by, stop_standing_by_on_signals
+from stream.letters import AsItCame, LetterOffice, as_it_came
 from stream.model_keys import KEY_FILE, TRUSTED_FILE, SigningKey, TrustedKeys
 from stream.pipeline import Pipeline
 from stream.publishing import Publishing
@@ -42,8 +46,9 @@ from stream.readiness import (
 )
 from stream.record import Recorder
 from stream.records import Tail
-from stream.review.ledger import Ledger
+from stream.review.ledger import DeadLetterRow, Ledger
 from stream.review.partitions import remember
+from stream.review.people import People
 from stream.score import ScoreRole
 from stream.sealing import Sealer
 from stream.start import Start
@@ -153,13 +158,18 @@ def emitter(profile: Profile, keys: Sealer) -> Emitter:
     )
 
 
-def codec_of(config: Config, profile: Profile, seal: Callable[[bytes], bytes] | None = None) -> Codec:
+def letter_office(profile: Profile, keys: Sealer) -> LetterOffice:
+    """Seals dead letters as the profile asks for."""
+    return LetterOffice(keys, keyed_by_person(profile))
+
+
+def codec_of(config: Config, profile: Profile) -> Codec:
     """Reads what the profile says: JSON, or Avro too. Raises ConfigError where no schema registry is named for that."""
     if profile.source.format != "avro":
-        return Codec(profile, seal, prefix=config.topic_prefix)
+        return Codec(profile, prefix=config.topic_prefix)
     from stream.avro import AvroReader
 
-    return Codec(profile, seal, prefix=config.topic_prefix, avro=AvroReader(schema_registry(config)))
+    return Codec(profile, prefix=config.topic_prefix, avro=AvroReader(schema_registry(config)))
 
 
 def event_encoder(config: Config, profile: Profile, written: str) -> Callable[[Mapping[str, object]], bytes]:
@@ -182,22 +192,65 @@ def schema_registry(config: Config) -> SchemaRegistry:
 
 def score_role(config: Config) -> tuple[ScoreRole, Closing]:
     """The live scorer: features in Redis, the champion from the topic `models` or pinned."""
-    from features.redis_store import RedisFeatureStore
-
     profile, keys = profile_of(config), sealer(config)
-    url, closing = _redis(config)
-    store = RedisFeatureStore(
-        url, profile.features, prefix=f"{config.topic_prefix}weir:", hash_key=keys.hash_key()
+    store, closing = _features(config, profile, keys)
+    ledger = Ledger.open(config.database) if profile.personal else None
+    feed = champions(config, profile)
+    role = ScoreRole(
+        codec_of(config, profile),
+        Pipeline(store),
+        emitter(profile, keys),
+        feed,
+        letter_office(profile, keys),
+        Keyring(People(ledger.engine, keys), keys) if ledger else None,
     )
-    codec, feed = codec_of(config, profile, keys.seal), champions(config, profile)
-    role = ScoreRole(codec, Pipeline(store), emitter(profile, keys), feed)
 
     def close() -> None:
         feed.close()
-        store.close()
+        if ledger:
+            ledger.close()
         closing()
 
     return role, close
+
+
+def forgetting(config: Config) -> tuple[Forgetting, Closing]:
+    """Forgets people: their keys in SQL, their features in Redis."""
+    profile, keys = profile_of(config), sealer(config)
+    ledger = Ledger.open(config.database)
+    store, closing = _features(config, profile, keys)
+
+    def close() -> None:
+        closing()
+        ledger.close()
+
+    people = People(ledger.engine, keys)
+    return Forgetting(keys, people, store, profile.personal, ledger.clock_us), close
+
+
+def _features(config: Config, profile: Profile, keys: Sealer) -> tuple[FeatureStore, Closing]:
+    """The features in Redis."""
+    from features.redis_store import RedisFeatureStore
+
+    url, closing = _redis(config)
+    prefix = f"{config.topic_prefix}weir:"
+    store = RedisFeatureStore(url, profile.features, prefix=prefix, hash_key=keys.hash_key())
+
+    def close() -> None:
+        store.close()
+        closing()
+
+    return store, close
+
+
+def unsealed(config: Config, letter: DeadLetterRow) -> AsItCame:
+    """A dead letter as it came; raises Forgotten where nobody can read it any more, and SealError."""
+    keys, ledger = sealer(config), Ledger.open(config.database)
+    try:
+        opener = opened(People(ledger.engine, keys), keys, [letter.value])
+        return as_it_came(opener, letter.value, letter.key, keys.open)
+    finally:
+        ledger.close()
 
 
 def score_start(config: Config, role: ScoreRole) -> Start:
@@ -323,19 +376,21 @@ def recorder(config: Config) -> tuple[Recorder, Closing]:
     """Writes what happened into SQL."""
     ledger, keys = Ledger.open(config.database), sealer(config)
     codec = codec_of(config, profile_of(config))
-    return Recorder(ledger, codec, keys.seal, prefix=config.topic_prefix), ledger.close
+    return Recorder(ledger, codec, keys, prefix=config.topic_prefix), ledger.close
 
 
 def review(config: Config, port: int | None) -> None:
     """Serve the review queue until a signal ends it."""
     from stream.review.web import serve
 
+    ledger, keys = Ledger.open(config.database), sealer(config)
     with watching.review(config) as probes:
         serve(
-            ledger=Ledger.open(config.database),
+            ledger=ledger,
             publisher=publisher_for(config.broker, config.kafka),
             profile=profile_of(config),
-            unseal=sealer(config).open,
+            unseal=keys.open,
+            opener=partial(opened, People(ledger.engine, keys), keys),
             prefix=config.topic_prefix,
             token_file=config.dir / "keys" / "review.token",
             address_file=address_file(config),

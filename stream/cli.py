@@ -28,6 +28,7 @@ HELPED: tuple[str, ...] = (
     "stream.embedded.log.GroupTaken",
     "stream.embedded.log.LogError",
     "stream.embedded.server.ServerError",
+    "stream.envelope.Forgotten",
     "stream.sealing.SealError",
     "stream.send.NobodyWorks",
     "stream.simulate.run.SimulationChanged",
@@ -86,9 +87,9 @@ def weir() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
-    from stream import cli_doctor, cli_history, cli_look, cli_models, cli_run, cli_topics
+    from stream import cli_doctor, cli_forget, cli_history, cli_look, cli_models, cli_run, cli_topics
 
-    for module in (cli_run, cli_history, cli_look, cli_models, cli_topics, cli_doctor):
+    for module in (cli_run, cli_history, cli_look, cli_models, cli_topics, cli_doctor, cli_forget):
         module.register(weir)
     sys.excepthook = print_scrubbed
     handler = logging.StreamHandler(sys.stderr)

@@ -59,12 +59,11 @@ def dead_letters_replay(place: str, mended: Path | None, **given: Any) -> None:
     letter = Ledger.open(config.database).dead_letter(place)
     if letter is None:
         fail(f"there is no dead letter at {place}; `weir dead-letters list` shows where they are")
-    keys = bootstrap.sealer(config)
-    value = mended.read_bytes() if mended else keys.open(letter.value)
-    key = None if letter.key is None else keys.open(letter.key)
+    came = bootstrap.unsealed(config, letter)
+    value = mended.read_bytes() if mended else came.value
     publisher = publisher_for(config.broker, config.kafka)
     try:
-        record = Outgoing(key, value, ((ARRIVED, b"%d" % letter.at_us),))
+        record = Outgoing(came.key, value, ((ARRIVED, b"%d" % letter.at_us),))
         publisher.publish(config.topic(letter.topic), [record])
     finally:
         publisher.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +16,9 @@ from features.mapping import Row, text_reader, time_reader
 from features.profile import Profile
 from stream.decisions import LABELS, LabelRecord
 from stream.faulty import RecordError, refuse, refuse_repeated
-from stream.records import ARRIVED, Outgoing, Record
+from stream.keyring import Pair
+from stream.letters import FIELD, RECORD, DeadLetter, text_of
+from stream.records import ARRIVED, Record
 from stream.wire import SCHEMA, WireError, decode, encode
 
 if TYPE_CHECKING:
@@ -29,9 +32,6 @@ MAX_BYTES = 1_000_000
 AVRO = b"\0"
 """How an Avro record of a schema registry begins; no JSON does."""
 
-RECORD, FIELD, CONFLICT = REASONS = ("record", "field", "conflict")
-"""Kinds of reasons: the record cannot be read as a whole, a field cannot be used, the id was used before for something else."""
-
 MAX_REASON = 500
 MAX_SHAPES = 1_000  # different sets of fields that are remembered
 MAX_UNKNOWN = 100  # different unknown fields that are counted by name
@@ -43,19 +43,6 @@ LABEL_FIELDS = frozenset(LabelRecord.__struct_fields__)
 VERDICTS = {"fraud": True, "legitimate": False}
 
 
-class DeadLetter(msgspec.Struct, frozen=True, gc=False):
-    """A record that could not be used, and why."""
-
-    topic: str  # without a tenant's prefix
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes
-    reason: str  # for people: names the field, what is expected and what was found; no personal value in it
-    at_us: int  # when it arrived, to give it back its clock when it is replayed
-    kind: str = RECORD  # one of REASONS
-
-
 Decoded = Transaction | Label | DeadLetter
 
 
@@ -65,13 +52,12 @@ class Codec:
     def __init__(
         self,
         profile: Profile,
-        seal: Callable[[bytes], bytes] | None = None,
         *,
         prefix: str = "",
         max_bytes: int = MAX_BYTES,
         avro: AvroReader | None = None,
     ) -> None:
-        """`seal` is needed for `outgoing` only; `prefix` is the tenant's, taken off topics.
+        """`prefix` is the tenant's, taken off topics.
 
         With `avro` a record that begins with a zero byte is read by it; without, it is refused.
 
@@ -82,7 +68,8 @@ class Codec:
         self._known_id = profile.known_id
         self._fields = profile.source.known
         self._max_ahead_us = profile.max_ahead_us
-        self._seal = seal
+        self._personal = personal_readers(profile)
+        self._key_of = keyed_by_person(profile)
         self._prefix = prefix
         self._max_bytes = max_bytes
         self._avro = avro
@@ -95,6 +82,7 @@ class Codec:
 
     def decode(self, record: Record) -> Decoded:
         """The event that a record holds, or a dead letter."""
+        raw: Row | None = None
         try:
             arrived_us = arrival_us(record)
             raw = self._object(record.value) if self._avro is None else self._either(record, self._avro)
@@ -103,12 +91,14 @@ class Codec:
             self._count_unknown(raw, self._fields)
             return self._transaction(raw, arrived_us)
         except FieldError as error:
-            return self.dead_letter(record, str(error), FIELD)
+            return self.dead_letter(record, str(error), FIELD, self.people(record, raw))
         except RecordError as error:
-            return self.dead_letter(record, str(error))
+            return self.dead_letter(record, str(error), RECORD, self.people(record, raw))
 
-    def dead_letter(self, record: Record, reason: str, kind: str = RECORD) -> DeadLetter:
-        """A dead letter of a record; what could be a card number is masked in the reason."""
+    def dead_letter(
+        self, record: Record, reason: str, kind: str = RECORD, people: tuple[Pair, ...] = ()
+    ) -> DeadLetter:
+        """A dead letter of a record that is about these people; what could be a card number is masked in the reason."""
         return DeadLetter(
             topic=record.topic.removeprefix(self._prefix),
             partition=record.partition,
@@ -118,21 +108,18 @@ class Codec:
             reason=shortened(masked(reason), MAX_REASON),
             at_us=arrival_or_log_us(record),
             kind=kind,
+            people=people,
         )
 
-    def outgoing(self, letter: DeadLetter) -> Outgoing:
-        """The dead letter as a record for the topic `<its topic>.dlq`: the bytes as they came, sealed."""
-        if self._seal is None:
-            raise RuntimeError("this codec was built without a seal: it only reads")
-        headers = {
-            "reason": letter.reason,
-            "topic": letter.topic,
-            "partition": str(letter.partition),
-            "offset": str(letter.offset),
-            "at": str(letter.at_us),
-        }
-        encoded = tuple((name, text.encode("utf-8", "replace")) for name, text in headers.items())
-        return Outgoing(letter.key, self._seal(letter.value), encoded)
+    def people(self, record: Record, raw: Row | None = None) -> tuple[Pair, ...]:
+        """Whom a record that cannot be used is about: as its fields say, else as its key does."""
+        found = {}
+        for name, read in self._personal:
+            with suppress(FieldError):
+                found[name] = read(raw or {})
+        if self._key_of and record.key and not found.get(self._key_of):
+            found[self._key_of] = text_of(record.key)
+        return tuple((name, value) for name, value in found.items() if value)
 
     def _either(self, record: Record, avro: AvroReader) -> Row:
         """JSON or Avro, as the first byte says: a topic may hold both while its senders move from one to the other."""
@@ -189,6 +176,20 @@ class Codec:
             arrived_us=arrived_us,
             reverses=self._known_id(reverses) if reverses else None,
         )
+
+
+def personal_readers(profile: Profile) -> tuple[tuple[str, Callable[[Row], str]], ...]:
+    """By personal entity: what reads its value of a row; "" where there is none. They raise FieldError."""
+    return tuple(
+        (entity.name, text_reader(entity.field, personal=True, optional=True))
+        for entity in profile.source.entities
+        if entity.personal
+    )
+
+
+def keyed_by_person(profile: Profile) -> str | None:
+    """The entity whose values are the records' keys, where it is personal."""
+    return profile.partition_by if profile.partition_by in profile.personal else None
 
 
 _LABEL_ID, _EVENT_ID, _SOURCE = text_reader("label_id"), text_reader("event_id"), text_reader("source")

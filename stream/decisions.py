@@ -28,6 +28,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, gc=False):
     seq: int  # the order in which the store applied it
     late: bool = False
     approximate: bool = False
+    sealed: dict[str, str] | msgspec.UnsetType = msgspec.UNSET  # personal entities: base64 of an envelope
     v: int = 1
 
 
@@ -53,6 +54,7 @@ class AlertRecord(msgspec.Struct, frozen=True, gc=False):
     amount: int
     currency: str
     model_version: str
+    sealed: dict[str, str] | msgspec.UnsetType = msgspec.UNSET  # as in the decision
     v: int = 1
 
 

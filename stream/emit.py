@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from msgspec import UNSET, UnsetType
+
 from features.events import Transaction
 from models.base import Reason
+from stream.codec import Decoded
 from stream.decide import Outcome
 from stream.decisions import AlertRecord, DecisionRecord, ReasonRecord
+from stream.keyring import NOBODY, Pair, Seals
+from stream.letters import DeadLetter
 from stream.pipeline import Decision
 
 NAIVE_EPOCH = datetime(1970, 1, 1)  # in UTC
@@ -35,6 +40,7 @@ class Emitter:
         """For vectors with these feature `names` and events with these `entities`, keyed by `partition_by`."""
         self._names = tuple(names)
         self._entities = tuple((name, name in personal) for name in entities)
+        self._personal = tuple((index, name) for index, name in enumerate(entities) if name in personal)
         self._features_version = features_version
         self._pseudonym = lru_cache(maxsize=1 << 16)(pseudonym)
         keyed = partition_by if partition_by in personal else None
@@ -50,8 +56,29 @@ class Emitter:
         name, _ = self._entities[self._keyed_by]
         return self._pseudonym(name, event.entities[self._keyed_by]).encode()
 
-    def decision(self, decision: Decision, decided_at: str) -> DecisionRecord:
-        """The complete record of one decision."""
+    def people(self, decoded: Iterable[Decoded]) -> dict[Pair, int]:
+        """Everybody whom a batch is about, with the arrival of what came of them last."""
+        newest: dict[Pair, int] = {}
+        if not self._personal:
+            return newest
+        for each in decoded:
+            if type(each) is Transaction:
+                pairs, at_us = self.people_of(each), each.arrived_us
+            elif type(each) is DeadLetter:
+                pairs, at_us = each.people, each.at_us
+            else:
+                continue
+            for pair in pairs:
+                newest[pair] = max(at_us, newest.get(pair, at_us))
+        return newest
+
+    def people_of(self, event: Transaction) -> tuple[Pair, ...]:
+        """Whom an event is about."""
+        entities = event.entities
+        return tuple([(name, entities[index]) for index, name in self._personal if entities[index]])
+
+    def decision(self, decision: Decision, decided_at: str, seals: Seals = NOBODY) -> DecisionRecord:
+        """The complete record of one decision; `seals` has everybody whom the event is about, or nobody."""
         event, applied = decision.event, decision.applied
         return DecisionRecord(
             event_id=event.event_id,
@@ -77,6 +104,7 @@ class Emitter:
             seq=applied.seq,
             late=applied.status == "late",
             approximate=applied.approximate,
+            sealed=self._sealed(event, seals) if seals else UNSET,
         )
 
     @staticmethod
@@ -94,7 +122,13 @@ class Emitter:
             amount=record.amount,
             currency=record.currency,
             model_version=record.model_version,
+            sealed=record.sealed,
         )
+
+    def _sealed(self, event: Transaction, seals: Seals) -> dict[str, str] | UnsetType:
+        """The personal entities' values, each sealed for its person; nothing of those who were forgotten since."""
+        found = {pair[0]: seals[pair].text_at(event.arrived_us) for pair in self.people_of(event)}
+        return {name: text for name, text in found.items() if text} or UNSET
 
     def entities(self, event: Transaction) -> dict[str, str]:
         """The event's entities as they may be kept; those it does not name are left out."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,8 +12,10 @@ import msgspec
 from features.events import Label, to_us
 from stream.codec import Codec, WireError, decode
 from stream.decisions import ALERTS, DECISIONS, LABELS, AlertRecord, DecisionRecord
+from stream.letters import LetterOffice
 from stream.records import TP, Record
 from stream.review.ledger import RECORDER, Batch, Ledger
+from stream.sealing import Sealer
 from stream.watch import Reading
 
 LARGEST = 1 << 63
@@ -25,14 +27,13 @@ Row = dict[str, Any]
 class Recorder:
     """Writes chunks of decisions, alerts, labels and dead letters into the ledger."""
 
-    def __init__(
-        self, ledger: Ledger, codec: Codec, seal: Callable[[bytes], bytes], *, prefix: str = ""
-    ) -> None:
+    def __init__(self, ledger: Ledger, codec: Codec, sealer: Sealer, *, prefix: str = "") -> None:
         """`codec` reads labels as the score role does; what may be personal is sealed; `prefix` is the tenant's."""
         self.counts: Counter[str] = Counter()
         self._ledger = ledger
         self._codec = codec
-        self._seal = seal
+        self._seal = sealer.seal
+        self._office = LetterOffice(sealer)
         self._prefix = prefix
         self._positions = ledger.positions(RECORDER)
 
@@ -100,7 +101,7 @@ class Recorder:
                 "reason": letter.reason,
                 "at_us": letter.at_us,
                 "key": self._sealed(letter.key),
-                "value": self._seal(letter.value),
+                "value": self._office.sealed(letter),
             }
         )
 

@@ -9,9 +9,11 @@ from typing import NamedTuple
 from features.events import Event
 from features.store import Applied, FeatureStore, Source, Status
 from stream.champion import ChampionFeed
-from stream.codec import CONFLICT, REASONS, Codec, DeadLetter, Decoded, encode
+from stream.codec import Codec, Decoded, encode
 from stream.decisions import ALERTS, DECISIONS
 from stream.emit import Emitter, alerting, now_text
+from stream.keyring import NOBODY, Keyring, Seals
+from stream.letters import CONFLICT, REASONS, DeadLetter, LetterOffice
 from stream.pipeline import Answer, Decision, Pipeline, Refused
 from stream.records import TP, Outgoing, Record
 from stream.watch import UNSEEN, Passing, Reading, counted
@@ -30,14 +32,23 @@ class Applying(NamedTuple):
     decoded: Sequence[Decoded]
     events: Sequence[Event]
     applied: Sequence[Applied]
+    seals: Seals
     seen: Passing = UNSEEN
 
 
 class ScoreRole:
     """Decides chunks of records. A chunk is done when what this returns is durable."""
 
-    def __init__(self, codec: Codec, pipeline: Pipeline, emitter: Emitter, champions: ChampionFeed) -> None:
-        """`counts` tells what happened since the start, for metrics."""
+    def __init__(
+        self,
+        codec: Codec,
+        pipeline: Pipeline,
+        emitter: Emitter,
+        champions: ChampionFeed,
+        office: LetterOffice,
+        keyring: Keyring | None = None,
+    ) -> None:
+        """`counts` tells what happened since the start, for metrics. Without a keyring nothing is personal."""
         self.counts: Counter[str] = Counter()
         self.rungs: Counter[str] = Counter()  # of decisions
         self.buried: Counter[str] = Counter(dict.fromkeys(REASONS, 0))  # dead letters, by the kind of reason
@@ -45,6 +56,8 @@ class ScoreRole:
         self._pipeline = pipeline
         self._emitter = emitter
         self._champions = champions
+        self._keyring = keyring
+        self._office = office
 
     def run(self, records: Sequence[Record]) -> Outputs:
         """Both halves of one chunk: every record ends in a decision, a label applied, or a dead letter."""
@@ -77,7 +90,7 @@ class ScoreRole:
         condemned: str = "",
         seen: Passing = UNSEEN,
     ) -> Applying:
-        """Decode a chunk and apply it to the store: the half that waits for the store's server.
+        """Decode a chunk, get its people's keys, and apply it to the store: the half that waits for servers.
 
         The next chunk may be applied while this one is answered; chunks must be applied in order. Of a chunk whose
         `source` is named, raises StoreBehind where the store has lost what came before it. Records that are
@@ -86,13 +99,16 @@ class ScoreRole:
         with seen.stage("decode"):
             decoded = self._decoded(records, condemned)
         events = [event for event in decoded if not isinstance(event, DeadLetter)]
+        with seen.stage("seal"):
+            seals = self._keyring.seals(self._emitter.people(decoded)) if self._keyring else NOBODY
         with seen.stage("store"):
             applied = self._pipeline.store.apply(events, source)
-        return Applying(records, decoded, events, applied, seen)
+        return Applying(records, decoded, events, applied, seals, seen)
 
     def _decoded(self, records: Sequence[Record], condemned: str) -> Sequence[Decoded]:
         if condemned:
-            return [self._codec.dead_letter(record, condemned) for record in records]
+            whose = self._codec.people  # as their keys say
+            return [self._codec.dead_letter(each, condemned, people=whose(each)) for each in records]
         return self._codec.decode_many(records)
 
     def answer(self, applying: Applying) -> Outputs:
@@ -107,30 +123,33 @@ class ScoreRole:
         decided_at = now_text()
         for record, event in zip(applying.records, applying.decoded, strict=True):
             if isinstance(event, DeadLetter):
-                self._bury(outputs, event)
+                self._bury(outputs, event, applying.seals)
             else:
-                self._emit(outputs, record, next(answers), decided_at)
+                self._emit(outputs, record, next(answers), decided_at, applying.seals)
         self.rungs[self._pipeline.champion.rung] += len(outputs.get(DECISIONS, ()))
         return outputs
 
-    def _emit(self, outputs: Outputs, record: Record, answer: Answer, decided_at: str) -> None:
+    def _emit(self, outputs: Outputs, record: Record, answer: Answer, decided_at: str, seals: Seals) -> None:
         if isinstance(answer, Decision):
-            self._decided(outputs, record, answer, decided_at)
+            self._decided(outputs, record, answer, decided_at, seals)
         elif isinstance(answer, Refused):
-            self._bury(outputs, self._codec.dead_letter(record, answer.reason, CONFLICT))
+            people = self._emitter.people_of(answer.event)
+            self._bury(outputs, self._codec.dead_letter(record, answer.reason, CONFLICT, people), seals)
         else:
             self.counts["labels"] += 1
 
-    def _decided(self, outputs: Outputs, record: Record, decision: Decision, decided_at: str) -> None:
+    def _decided(
+        self, outputs: Outputs, record: Record, decision: Decision, decided_at: str, seals: Seals
+    ) -> None:
         self.counts[decision.applied.status.value] += 1
-        made = self._emitter.decision(decision, decided_at)
+        made = self._emitter.decision(decision, decided_at, seals)
         key = self._emitter.key(decision.event, record.key)
         outputs.setdefault(DECISIONS, []).append(Outgoing(key, encode(made)))
         if alerting(made):
             self.counts["alerts"] += 1
             outputs.setdefault(ALERTS, []).append(Outgoing(key, encode(self._emitter.alert(made))))
 
-    def _bury(self, outputs: Outputs, letter: DeadLetter) -> None:
+    def _bury(self, outputs: Outputs, letter: DeadLetter, seals: Seals) -> None:
         self.counts["dead_letters"] += 1
         self.buried[letter.kind] += 1
-        outputs.setdefault(letter.topic + ".dlq", []).append(self._codec.outgoing(letter))
+        outputs.setdefault(letter.topic + ".dlq", []).append(self._office.outgoing(letter, seals))

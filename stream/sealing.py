@@ -46,6 +46,7 @@ class Sealer:
         self._pseudonyms = _derived(key, b"pseudonym")
         self._hash_key = _derived(key, b"redis keys")
         self._content = _derived(key, b"content")
+        self._envelopes = _derived(key, b"envelope")
         self._wrapping = AESGCM(_derived(key, b"wrap"))
 
     @classmethod
@@ -96,21 +97,21 @@ class Sealer:
 
     def pseudonym(self, entity: str, value: str) -> str:
         """32 hexadecimal digits that stand for an entity's value: equal values match, none is read back."""
-        return self.person(entity, value).hex()
+        text = f"{entity}\0{value}".encode(errors="surrogatepass")
+        return blake2b(text, key=self._pseudonyms, digest_size=PERSON_BYTES).hexdigest()
 
-    def person(self, entity: str, value: str) -> bytes:
-        """The same as 16 bytes: what a person's key is kept under."""
-        text = f"{entity}\0{value}".encode()
-        return blake2b(text, key=self._pseudonyms, digest_size=PERSON_BYTES).digest()
-
-    def wrap(self, person: bytes, key: bytes) -> bytes:
+    def wrap(self, person: str, key: bytes) -> bytes:
         """A person's key as it may be kept: only this master key opens it, and only for this person."""
         nonce = secrets.token_bytes(NONCE_BYTES)
-        return self._head + nonce + self._wrapping.encrypt(nonce, key, self._head + person)
+        return self._head + nonce + self._wrapping.encrypt(nonce, key, self._head + person.encode())
 
-    def unwrap(self, person: bytes, wrapped: bytes) -> bytes:
+    def unwrap(self, person: str, wrapped: bytes) -> bytes:
         """A person's key again; raises SealError for another master key or another person."""
-        return self._opened(self._wrapping, wrapped, person)
+        return self._opened(self._wrapping, wrapped, person.encode())
+
+    def envelope_key(self) -> bytes:
+        """The master key's part in the key of every envelope (stream.envelope)."""
+        return self._envelopes
 
     def content_key(self) -> bytes:
         """The key of digests of what an event holds, and of ids that are made of what is personal."""

@@ -19,7 +19,7 @@ from stream.review import tables
 from stream.review.migrations import SchemaError, at_head, bring_to_head
 
 BUSY_SECONDS = 30
-LOCKS = ("schema", "record")
+LOCKS = ("schema", "record", "people")
 FIRST_LOCK = 770_313
 """PostgreSQL's advisory locks are numbers that a database's users share: ours begin here."""
 
@@ -104,6 +104,12 @@ def one_writer(db: Connection, what: str) -> None:
     """Until this transaction ends nobody else does `what`; SQLite has one writer for everything anyway."""
     if db.dialect.name == "postgresql":
         db.execute(select(func.pg_advisory_xact_lock(LOCKS.index(what) + FIRST_LOCK)))
+
+
+def shared_writer(db: Connection, what: str) -> None:
+    """Until this transaction ends others may do `what` too, but nobody as the sole one."""
+    if db.dialect.name == "postgresql":
+        db.execute(select(func.pg_advisory_xact_lock_shared(LOCKS.index(what) + FIRST_LOCK)))
 
 
 def insert_new(db: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

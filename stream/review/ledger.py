@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import msgspec
-from sqlalchemy import Engine, Row, func, select
+from sqlalchemy import ColumnElement, Engine, Row, delete, func, select
 
 from features.events import Label
 from models.snapshot import Snapshot
@@ -123,15 +123,20 @@ class Ledger:
 
     def dead_letter(self, place: str) -> DeadLetterRow | None:
         """The dead letter at TOPIC/PARTITION@OFFSET."""
-        topic, _, rest = place.rpartition("/")
-        part, _, offset = rest.partition("@")
-        if not (part.isdecimal() and offset.isdecimal()):
+        where = _at(place)
+        if where is None:
             return None
-        d = t.dead_letters.c
-        query = select(*d).where(d.topic == topic, d.part == int(part), d.offset == int(offset))
         with self._reading.connect() as db:
-            row = db.execute(query).one_or_none()
+            row = db.execute(select(*t.dead_letters.c).where(where)).one_or_none()
         return _dead_letter(row) if row is not None else None
+
+    def forget_dead_letter(self, place: str) -> bool:
+        """Delete the dead letter at TOPIC/PARTITION@OFFSET; whether there was one."""
+        where = _at(place)
+        if where is None:
+            return False
+        with self.engine.begin() as db:
+            return bool(db.execute(delete(t.dead_letters).where(where)).rowcount)
 
     # --- the learner's side
 
@@ -180,6 +185,16 @@ class Ledger:
                 db.execute(select(t.snapshots.c.data).order_by(t.snapshots.c.number.desc())).scalars().all()
             )
         return [Snapshot.decode(data) for data in rows]
+
+
+def _at(place: str) -> ColumnElement[bool] | None:
+    """The condition of a place; None where it is none."""
+    topic, _, rest = place.rpartition("/")
+    part, _, offset = rest.partition("@")
+    if not (part.isdecimal() and offset.isdecimal()):
+        return None
+    d = t.dead_letters.c
+    return (d.topic == topic) & (d.part == int(part)) & (d.offset == int(offset))
 
 
 def _dead_letter(row: Row[Any]) -> DeadLetterRow:

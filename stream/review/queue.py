@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from base64 import b64decode
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 from sqlalchemy import Connection, func, insert, select, update
 
 from features.events import to_datetime
 from stream.codec import encode
 from stream.decisions import AlertRecord, DecisionRecord, LabelRecord
+from stream.envelope import Forgotten
+from stream.keyring import Opener
 from stream.records import ARRIVED, Outgoing
 from stream.review import tables as t
 from stream.review.ledger import Ledger
 from stream.review.recording import OPEN
+from stream.sealing import SealError
 
 VERDICTS = ("fraud", "legitimate")
 
 STATES = (OPEN, *VERDICTS)
 
 SOURCE = "analyst"
+
+
+logger = logging.getLogger(__name__)
+
+OpenerOf = Callable[[Sequence[bytes]], Opener]
+"""Makes what opens these envelopes."""
 
 
 class QueueError(Exception):
@@ -41,6 +53,7 @@ class Case(msgspec.Struct, frozen=True):
         None  # "analyst", or the source of the label that settled it; None while it is open
     )
     decision: DecisionRecord | None = None  # None where it was not asked for, or is not recorded yet
+    people: dict[str, str | None] = {}  # personal entities as an analyst may see them; None: forgotten
 
 
 class Statistics(msgspec.Struct, frozen=True):
@@ -59,8 +72,14 @@ class Statistics(msgspec.Struct, frozen=True):
 class ReviewQueue:
     """Lists alerts, and takes verdicts."""
 
-    def __init__(self, ledger: Ledger, unseal: Callable[[bytes], bytes]) -> None:
-        """Work on the tables of `ledger`; `unseal` opens the keys that the recorder sealed."""
+    def __init__(
+        self, ledger: Ledger, unseal: Callable[[bytes], bytes], opener: OpenerOf | None = None
+    ) -> None:
+        """Work on the tables of `ledger`; `unseal` opens the keys that the recorder sealed.
+
+        Without an `opener` of what is sealed for people analysts see keyed hashes of them.
+        """
+        self._opener = opener
         self._ledger = ledger
         self._unseal = unseal
         self._engine = ledger.engine
@@ -72,7 +91,21 @@ class ReviewQueue:
         order = (a.score.desc(), a.arrived_us.desc()) if state == OPEN else (a.arrived_us.desc(),)
         query = select(a.record, a.state, a.settled_by).where(a.state == state).order_by(*order).limit(limit)
         with self._reading.connect() as db:
-            return [Case(_alert(row.record), row.state, row.settled_by) for row in db.execute(query)]
+            rows = db.execute(query).all()
+        found = [_alert(row.record) for row in rows]
+        people = self._people(found)
+        return [
+            Case(alert, row.state, row.settled_by, people=theirs)
+            for alert, row, theirs in zip(found, rows, people, strict=True)
+        ]
+
+    def _people(self, alerts: Sequence[AlertRecord]) -> list[dict[str, str | None]]:
+        """Of each alert its personal entities; the keys of all are asked for at once."""
+        sealed = [{} if alert.sealed is UNSET else _decoded(alert.sealed) for alert in alerts]
+        if self._opener is None or not any(sealed):
+            return [{} for _ in alerts]
+        opener = self._opener([value for each in sealed for value in each.values()])
+        return [_opened(opener, each) for each in sealed]
 
     def case(self, alert_id: str) -> Case | None:
         """One alert with the whole decision behind it."""
@@ -85,7 +118,7 @@ class ReviewQueue:
         alert = _alert(row.record)
         record = self._ledger.decision(alert.event_id)
         decision = None if record is None else msgspec.json.decode(record, type=DecisionRecord)
-        return Case(alert, row.state, row.settled_by, decision)
+        return Case(alert, row.state, row.settled_by, decision, *self._people([alert]))
 
     def statistics(self) -> Statistics:
         """How the stream and its alerts do, from counters that the recorder keeps."""
@@ -159,6 +192,30 @@ class ReviewQueue:
         )
         key = None if row.key is None else self._unseal(row.key)
         return Outgoing(key, encode(record), ((ARRIVED, b"%d" % row.arrived_us),))
+
+
+def _decoded(sealed: Mapping[str, str]) -> dict[str, bytes]:
+    return {name: _bytes(text) for name, text in sealed.items()}
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return b64decode(text)
+    except ValueError:
+        return b""  # no envelope either
+
+
+def _opened(opener: Opener, sealed: Mapping[str, bytes]) -> dict[str, str | None]:
+    """Values by entity; None where the person was forgotten. What cannot be opened is left out."""
+    people: dict[str, str | None] = {}
+    for name, value in sealed.items():
+        try:
+            people[name] = opener.open(value).decode()
+        except Forgotten:
+            people[name] = None
+        except SealError as error:
+            logger.warning("an alert's %s cannot be opened: %s", name, error)
+    return people
 
 
 def label_id(number: int, alert_id: str) -> str:

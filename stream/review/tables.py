@@ -100,6 +100,21 @@ dead_letters = Table(
 )
 Index("dead_letters_newest", dead_letters.c.at_us)
 
+person_keys = Table(
+    "person_keys",
+    metadata,
+    Column("person", String, primary_key=True),  # a keyed hash of a personal entity's value
+    Column("key", LargeBinary, nullable=False),  # theirs, wrapped by the master key
+)
+
+forgotten = Table(  # whose keys were deleted
+    "forgotten",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # the order in which they were
+    Column("person", String, nullable=False, unique=True),
+    Column("at_us", BigInteger, nullable=False),  # the last time, by the stream's clock
+)
+
 outbox = Table(  # verdicts on their way to the log
     "outbox",
     metadata,

@@ -24,7 +24,7 @@ from stream.review.ledger import Ledger
 from stream.review.metrics import readings
 from stream.review.outbox import Outbox
 from stream.review.posting import Desk
-from stream.review.queue import ReviewQueue
+from stream.review.queue import OpenerOf, ReviewQueue
 from stream.review.screens import add_pages
 from stream.watching import exposition
 
@@ -41,12 +41,13 @@ def make_app(
     publisher: Publisher,
     profile: Profile,
     unseal: Callable[[bytes], bytes],
+    opener: OpenerOf | None = None,
     prefix: str,
     token: str,
     probes: Probes,
 ) -> FastAPI:
-    """The whole web app, guarded by the token; `unseal` opens what the recorder sealed."""
-    queue = ReviewQueue(ledger, unseal)
+    """The whole web app, guarded by the token; `unseal` opens what the recorder sealed, `opener` what is people's."""
+    queue = ReviewQueue(ledger, unseal, opener)
     outbox = Outbox(queue, publisher, prefix + LABELS)
     probes.watch.ask("sql", lambda: readings(ledger, queue, outbox))
 
@@ -85,6 +86,7 @@ def serve(
     publisher: Publisher,
     profile: Profile,
     unseal: Callable[[bytes], bytes],
+    opener: OpenerOf | None = None,
     prefix: str,
     token_file: Path,
     address_file: Path,
@@ -100,6 +102,7 @@ def serve(
         publisher=publisher,
         profile=profile,
         unseal=unseal,
+        opener=opener,
         prefix=prefix,
         token=token,
         probes=probes,

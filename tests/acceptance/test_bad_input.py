@@ -120,11 +120,21 @@ def test_a_duplicate_gets_its_first_features_and_another_content_of_the_same_id_
 
 
 def test_what_was_buried_is_sealed_and_the_bytes_as_they_came_can_be_had_back(letters):
+    from stream.keyring import opened
+    from stream.letters import AsItCame, as_it_came
+    from stream.review.ledger import Ledger
+    from stream.review.people import People
     from stream.sealing import Sealer
 
-    (letter, *_) = log_of(letters).fetch({TP("transactions.dlq", 0): 0}, 1)
-    assert b"card_1" not in letter.value
-    assert Sealer.at(letters).open(letter.value) == GOOD[:40]
+    sealer, ledger = Sealer.at(letters), Ledger.open(f"sqlite:///{letters}/weir.db")
+    people = People(ledger.engine, sealer)
+    for letter in log_of(letters).fetch({TP("transactions.dlq", 0): 0}, 3):
+        assert b"card_1" not in letter.value
+        came = as_it_came(opened(people, sealer, [letter.value]), letter.value, letter.key, sealer.open)
+        number = (int(dict(letter.headers)["offset"]) - 1) // 2
+        value = list(BAD.values())[number][0]
+        assert came == AsItCame(b"k", value if isinstance(value, bytes) else msgspec.json.encode(value))
+    ledger.close()
 
 
 def test_a_bad_label_is_buried_too(letters):

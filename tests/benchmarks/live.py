@@ -30,7 +30,7 @@ from redis.asyncio import Redis
 
 from features.profile import load as load_profile
 from features.redis_store import RedisFeatureStore
-from stream.bootstrap import champions, emitter, make_topics, sealer
+from stream.bootstrap import champions, emitter, letter_office, make_topics, profile_of, sealer
 from stream.champion import Pinned
 from stream.chunks import runs_of
 from stream.codec import Codec
@@ -40,14 +40,17 @@ from stream.embedded.log import Log
 from stream.embedded.server import ValkeyServer
 from stream.embedded.transport import FETCH
 from stream.files import EventFile, Parcel
+from stream.keyring import Keyring
 from stream.pipeline import Champion, Pipeline
 from stream.records import TP, Record
+from stream.review.ledger import Ledger
+from stream.review.people import People
 from stream.score import ScoreRole
 from tests.benchmarks import handbook, textbook
 from tests.benchmarks.handbook import say
 
 PATIENCE = 600.0
-STAGES = ("decode", "store", "score", "decide and encode", "append")
+STAGES = ("decode", "seal", "store", "score", "decide and encode", "append")
 
 
 def main() -> None:
@@ -166,15 +169,18 @@ class Bench:
 
     @staticmethod
     def _timed_role(config: Config, url: str, clock: Clock) -> ScoreRole:
-        profile, keys = load_profile(config.profile), sealer(config)
+        profile, keys = profile_of(config), sealer(config)
         champion = champions(config, profile).newest()
         scorer = clock.timed(champion.scorer, score_many="score")
         store = RedisFeatureStore(url, profile.features, prefix="weir:", hash_key=keys.hash_key())
+        people = People(Ledger.open(config.database).engine, keys)
         return ScoreRole(
-            clock.timed(Codec(profile, keys.seal), decode_many="decode"),
+            clock.timed(Codec(profile), decode_many="decode"),
             Pipeline(clock.timed(store, apply="store")),
-            emitter(profile, keys),
+            clock.timed(emitter(profile, keys), people="seal"),
             Pinned(Champion(scorer, champion.version, champion.threshold)),
+            letter_office(profile, keys),
+            clock.timed(Keyring(people, keys), seals="seal"),
         )
 
 
@@ -208,7 +214,7 @@ class Clock:
     def taken(self) -> dict[str, float]:
         """What was counted since the last time; `run` becomes what no other name has."""
         spent, self.spent = dict(self.spent), defaultdict(float)
-        rest = spent.pop("run") - sum(spent.get(name, 0.0) for name in ("decode", "store", "score"))
+        rest = spent.pop("run") - sum(spent.get(name, 0.0) for name in ("decode", "seal", "store", "score"))
         return {**spent, "decide and encode": rest}
 
 

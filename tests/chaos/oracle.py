@@ -18,11 +18,14 @@ from stream import bootstrap
 from stream.champion import ChampionFeed, Pinned, champion_of
 from stream.codec import Codec
 from stream.decisions import ALERTS, DECISIONS
+from stream.keyring import Keyring, KeyStore, opened
 from stream.labels import vector_of
+from stream.letters import AsItCame, as_it_came
 from stream.pipeline import NOBODY, Pipeline
 from stream.records import Record
 from stream.score import ScoreRole
 from stream.sealing import Sealer
+from tests.unit.stream.fakes import InMemoryKeys
 
 PROFILE = "payments"
 BATCH = 100
@@ -40,7 +43,7 @@ class Expected(NamedTuple):
 
     decisions: dict[str, Row]
     alerts: dict[str, Row]
-    dead_letters: dict[tuple[str, int, int], tuple[str, bytes]]  # reason and bytes
+    dead_letters: dict[tuple[str, int, int], tuple[str, AsItCame]]  # reason, and key and bytes
     labels: dict[str, Label]  # the readable ones, by label_id
     clock_us: int  # the newest arrival among the decisions
 
@@ -51,8 +54,8 @@ class Oracle:
     def __init__(self, records: Sequence[Record], place: Path) -> None:
         """Learn a model from these records, and keep it and the keys in a directory."""
         self.home, self.model = place / "home", place / "model.weir"
-        self._keys = Sealer.at(self.home)
-        self.profile = load_profile(PROFILE).keyed(self._keys.content_key())
+        self.master = Sealer.at(self.home)
+        self.profile = load_profile(PROFILE).keyed(self.master.content_key())
         snapshot = self._learned(records)
         self.model.write_bytes(snapshot.encode())
         names, version = self.profile.features.names, self.profile.features_version
@@ -75,16 +78,23 @@ class Oracle:
     @property
     def hash_key(self) -> bytes:
         """What keys the digests in the store."""
-        return self._keys.hash_key()
+        return self.master.hash_key()
 
-    def opened(self, sealed: bytes) -> bytes:
-        """What was sealed."""
-        return self._keys.open(sealed)
+    def letters(self, sealed: Sequence[bytes], keys: KeyStore) -> list[AsItCame]:
+        """Dead letters as they came, with the keys of the people whom they are about."""
+        opener = opened(keys, self.master, sealed)
+        return [as_it_came(opener, each, None, self.master.open) for each in sealed]
 
     def _run(self, records: Sequence[Record], champion: ChampionFeed) -> Expected:
-        codec = Codec(self.profile, self._keys.seal)
-        store = InMemoryFeatureStore(self.profile.features, hash_key=self._keys.hash_key())
-        role = ScoreRole(codec, Pipeline(store), bootstrap.emitter(self.profile, self._keys), champion)
+        codec, keys = Codec(self.profile), InMemoryKeys()
+        role = ScoreRole(
+            codec,
+            Pipeline(InMemoryFeatureStore(self.profile.features, hash_key=self.hash_key)),
+            bootstrap.emitter(self.profile, self.master),
+            champion,
+            bootstrap.letter_office(self.profile, self.master),
+            Keyring(keys, self.master),
+        )
         out: dict[str, list[Any]] = {}
         for start in range(0, len(records), BATCH):
             for topic, made in role.run(records[start : start + BATCH]).items():
@@ -94,6 +104,7 @@ class Oracle:
             [each.value for each in out.get(ALERTS, ())],
             [each for topic, made in out.items() if topic.endswith(".dlq") for each in made],
             _labels(codec, records),
+            keys,
         )
 
     def seen(
@@ -102,14 +113,16 @@ class Oracle:
         alerts: Sequence[bytes],
         letters: Sequence[Any],
         labels: dict[str, Label],
+        keys: KeyStore,
     ) -> Expected:
-        """Records as a reader counts them: the first of each id, without the clock's fields."""
+        """Records as a reader counts them: the first of each id, without the clock's fields; letters opened with `keys`."""
         decided = first(map(msgspec.json.decode, decisions), "event_id")
-        buried: dict[tuple[str, int, int], tuple[str, bytes]] = {}
-        for letter in letters:
+        buried: dict[tuple[str, int, int], tuple[str, AsItCame]] = {}
+        came = self.letters([letter.value for letter in letters], keys)
+        for letter, as_came in zip(letters, came, strict=True):
             head = {name: value.decode() for name, value in letter.headers}
             place = head["topic"], int(head["partition"]), int(head["offset"])
-            buried.setdefault(place, (head["reason"], self.opened(letter.value)))
+            buried.setdefault(place, (head["reason"], as_came))
         clock = max((row["arrived_us"] for row in decided.values()), default=0)
         return Expected(decided, first(map(msgspec.json.decode, alerts), "alert_id"), buried, labels, clock)
 

@@ -20,6 +20,7 @@ from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, 
 from stream.records import Record
 from stream.review import tables
 from stream.review.ledger import Ledger
+from stream.review.people import People
 from tests.chaos.oracle import Expected, first
 from tests.chaos.stage import Stage
 
@@ -55,7 +56,13 @@ def seen(stage: Stage, labels: dict[str, Label]) -> Expected:
         [each.value for each in stage.log.read(ALERTS)],
         stage.log.read(DEAD_TRANSACTIONS, DEAD_LABELS),
         labels,
+        people(stage),
     )
+
+
+def people(stage: Stage) -> People:
+    """The keys that the run made."""
+    return People(Ledger.open(stage.database).engine, stage.oracle.master)
 
 
 def compared(expected: Expected, made: Expected, loose: Sequence[str] = ()) -> Trouble:
@@ -211,9 +218,11 @@ def recorded(stage: Stage, made: Expected) -> Trouble:
         alerts = first(map(msgspec.json.decode, db.scalars(select(tables.alerts.c.record))), "alert_id")
         labels = set(db.scalars(select(tables.labels.c.label_id)))
         d = tables.dead_letters.c
+        rows = db.execute(select(d.topic, d.part, d.offset, d.reason, d.value)).all()
+        came = stage.oracle.letters([row.value for row in rows], people(stage))
         letters = {
-            (row.topic, row.part, row.offset): (row.reason, stage.oracle.opened(row.value))
-            for row in db.execute(select(d.topic, d.part, d.offset, d.reason, d.value))
+            (row.topic, row.part, row.offset): (row.reason, as_came)
+            for row, as_came in zip(rows, came, strict=True)
         }
         counted = dict(db.execute(select(tables.counters.c.name, tables.counters.c.value)).all())
     engine.dispose()

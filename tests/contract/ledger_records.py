@@ -20,7 +20,7 @@ PROFILE = load("payments")
 
 
 def recorder_of(ledger, prefix=""):
-    return Recorder(ledger, Codec(PROFILE, prefix=prefix), SEALER.seal, prefix=prefix)
+    return Recorder(ledger, Codec(PROFILE, prefix=prefix), SEALER, prefix=prefix)
 
 
 def decision(event_id="e1", body="aa", score=0.9, amount=12.5, **more):

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from features.events import Label
+from stream.envelope import Envelopes
+from stream.keyring import Opener
 from stream.lease import LeaseLost
+from stream.letters import AsItCame, as_it_came
 from stream.records import TP
 from stream.review import learning, tables
 from stream.review.leases import refuse_zombie
@@ -179,7 +182,8 @@ def test_a_record_that_nobody_can_read_becomes_a_dead_letter_and_stops_nothing(l
     (letter,) = ledger.dead_letters(10)
     assert (letter.topic, letter.offset) == ("decisions", 1)
     assert "not a record that Weir writes" in letter.reason
-    assert SEALER.open(letter.value) == foreign
+    came = as_it_came(Opener(Envelopes(SEALER), {}), letter.value, letter.key, SEALER.open)
+    assert came == AsItCame(b"key", foreign)
     assert ledger.counters() == {"events": 2}
     assert recorder.counts["unreadable"] == 1
 

@@ -8,11 +8,13 @@ import pytest
 from sqlalchemy import MetaData, inspect, select, text
 
 from features.events import Label
+from stream.keyring import Newcomer
 from stream.records import TP
 from stream.review import migrations, tables
 from stream.review.database import _engine, make_url
 from stream.review.ledger import Ledger, LedgerError
 from stream.review.migrations import BASE, at_head, head, move, revisions
+from stream.review.people import People
 from stream.review.queue import ReviewQueue
 from tests.contract.ledger_records import (
     NAMES,
@@ -88,6 +90,9 @@ def fill(ledger):  # noqa: F811
         ]
     )
     ReviewQueue(ledger, SEALER.open).give("alert-e1", "fraud")
+    people = People(ledger.engine, SEALER)
+    people.make([Newcomer("ada", b"key", 5)])
+    people.forget("bob", 5)
     held, waits = Label("l1", "e1", True, "test", 5), Label("l2", "e9", False, "test", 6)
     ledger.decision_log(NAMES).checkpoint(snapshot(1), {TP("labels", 0): 7}, [held], [waits])
     ledger.leases().take(None, "here")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from features.events import Label, Transaction
 from features.store import Applied, Status
 from models.base import Reason
+from stream.keyring import Held
 
 
 def transaction(event_id="t1", at=1_000_000, amount=1000, card="c1", body=b"body0000"):
@@ -68,3 +69,35 @@ class AmountScorer:
 
     def dump(self):
         return b"amount"
+
+
+class InMemoryKeys:
+    """People's keys in a dict; `asked` tells each question."""
+
+    def __init__(self):
+        self.held = {}
+        self.order = []
+        self.asked = []
+
+    def find(self, people):
+        people = list(people)
+        self.asked.append(("find", len(people)))
+        return {person: self.held[person] for person in people if person in self.held}
+
+    def make(self, newcomers):
+        self.asked.append(("make", len(newcomers)))
+        for each in newcomers:
+            known = self.held.get(each.person, Held())
+            if known.key is None and each.arrived_us > known.forgotten_us:
+                self.held[each.person] = Held(each.key, known.forgotten_us)
+        return {each.person: self.held[each.person] for each in newcomers if each.person in self.held}
+
+    def forget(self, person, at_us):
+        had = self.held.get(person, Held()).key is not None
+        self.held[person] = Held(None, at_us)
+        self.order.append(person)
+        return had
+
+    def forgotten(self, after):
+        self.asked.append(("forgotten", after))
+        return len(self.order), self.order[after:]

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from features.events import Label, Transaction, to_us
 from features.profile import SHIPPED, Profile, load
-from stream.codec import MAX_UNKNOWN, OTHERS, Codec, DeadLetter, arrival_us
+from stream.codec import MAX_UNKNOWN, OTHERS, Codec, arrival_us
 from stream.decisions import LabelRecord
+from stream.letters import DeadLetter, LetterOffice
 from stream.records import ARRIVED, Record
 from stream.sealing import Sealer
 from stream.wire import encode
@@ -393,24 +394,51 @@ def test_a_label_record_is_read_as_it_was_written(
 # --- dead letters
 
 
-def test_a_dead_letter_goes_out_sealed_with_its_place_and_clock() -> None:
-    sealer = Sealer(bytes(range(32)))
-    codec = Codec(PROFILE, sealer.seal)
-    source = record(event(amount="4111 1111 1111 1111x"))
-    letter = codec.decode(source)
+def test_a_dead_letter_goes_out_with_its_place_and_clock() -> None:
+    letter = Codec(PROFILE).decode(record(event(amount="4111 1111 1111 1111x")))
     assert isinstance(letter, DeadLetter)
-    out = codec.outgoing(letter)
-    assert out.key == source.key
-    assert b"4111" not in out.value
-    assert sealer.open(out.value) == source.value
-    assert dict(out.headers) == {
-        "reason": b"the field amount: expected a decimal number in major units, such as 57.16, "
-        b"found '[16 digits]x'",
-        "topic": b"transactions",
-        "partition": b"3",
-        "offset": b"17",
-        "at": b"%d" % ARRIVED_US,
-    }
+    assert (letter.key, letter.value) == (record().key, record(event(amount="4111 1111 1111 1111x")).value)
+    assert (letter.topic, letter.partition, letter.offset, letter.at_us) == (
+        "transactions",
+        3,
+        17,
+        ARRIVED_US,
+    )
+    assert letter.reason == (
+        "the field amount: expected a decimal number in major units, such as 57.16, found '[16 digits]x'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "people"),
+    [
+        (event(amount="x"), b"c1", (("card", "c1"),)),
+        (event(amount="x", card="c2"), b"c1", (("card", "c2"),)),
+        (event(amount="x", card=4539123456781234), None, (("card", "4539123456781234"),)),
+        (event(card=...), b"c1", (("card", "c1"),)),
+        (event(card=["c3"]), b"c1", (("card", "c1"),)),
+        (event(card=["c3"]), None, ()),
+        (b'{"card": "c9", "amount', b"c1", (("card", "c1"),)),
+        (b'{"card": "c9", "amount', None, ()),
+        (b"", b"", ()),
+        (b"", b"\xff\x00", (("card", "\\xff\x00"),)),
+    ],
+    ids=str,
+)
+def test_a_dead_letter_names_whom_it_is_about_as_far_as_that_can_be_read(
+    value: bytes | dict[str, object], key: bytes | None, people: tuple[tuple[str, str], ...]
+) -> None:
+    letter = Codec(PROFILE).decode(msgspec.structs.replace(record(value), key=key))
+    assert isinstance(letter, DeadLetter)
+    assert letter.people == people
+
+
+def test_a_bad_label_is_about_the_person_in_its_key_where_that_is_one(tmp_path: Path) -> None:
+    assert Codec(PROFILE).decode(record(b"{}", "labels")).people == (("card", "c1"),)  # type: ignore[union-attr]
+    by_merchant = tmp_path / "other.toml"
+    text = (SHIPPED / "payments.toml").read_text()
+    by_merchant.write_text(text.replace('partition_by = "card"', 'partition_by = "merchant"'))
+    assert Codec(load(by_merchant)).decode(record(b"{}", "labels")).people == ()  # type: ignore[union-attr]
 
 
 def test_a_conflict_takes_the_same_shape_and_its_reason_is_masked_too() -> None:
@@ -421,15 +449,10 @@ def test_a_conflict_takes_the_same_shape_and_its_reason_is_masked_too() -> None:
 
 
 def test_a_reason_that_is_no_clean_text_still_goes_out() -> None:
-    codec = Codec(PROFILE, Sealer(bytes(32)).seal)
-    out = codec.outgoing(codec.dead_letter(record(), "odd \ud800 " + "x" * 10_000))
+    out = LetterOffice(Sealer(bytes(32))).outgoing(
+        Codec(PROFILE).dead_letter(record(), "odd \ud800 " + "x" * 10_000)
+    )
     assert len(dict(out.headers)["reason"]) < 600
-
-
-def test_a_codec_without_a_seal_lets_no_bytes_out() -> None:
-    codec = Codec(PROFILE)
-    with pytest.raises(RuntimeError, match="without a seal"):
-        codec.outgoing(codec.dead_letter(record(), "why"))
 
 
 def test_a_personal_value_stays_out_of_the_reason() -> None:

@@ -1,5 +1,7 @@
 """The score role: every record of a chunk ends in a decision, a label applied, or a dead letter."""
 
+from base64 import b64decode
+
 import msgspec
 import pytest
 
@@ -8,28 +10,41 @@ from features.store import Source
 from stream.champion import Pinned
 from stream.codec import Codec
 from stream.emit import Emitter
+from stream.keyring import Keyring, opened
+from stream.letters import AsItCame, LetterOffice, as_it_came
 from stream.pipeline import Champion, Pipeline
 from stream.records import TP, Record
 from stream.score import ScoreRole
-from tests.unit.stream.fakes import AmountScorer, AmountStore
+from stream.sealing import Sealer, SealError
+from tests.unit.stream.fakes import AmountScorer, AmountStore, InMemoryKeys
 
 PERSON = "card_000001234"
+SEALER = Sealer(bytes(range(32)))
 
 
 @pytest.fixture
-def role():
+def keys():
+    return InMemoryKeys()
+
+
+@pytest.fixture
+def role(keys):
     profile = load("payments")
     emitter = Emitter(
         names=("amount", "seen"),
         entities=profile.entities,
         personal=profile.personal,
         features_version="f",
-        pseudonym=lambda name, value: f"hash-of-{name}-{len(value)}",
+        pseudonym=SEALER.pseudonym,
         partition_by=profile.partition_by,
     )
-    codec = Codec(profile, lambda value: b"sealed:" + bytes(reversed(value)))
     return ScoreRole(
-        codec, Pipeline(AmountStore()), emitter, Pinned(Champion(AmountScorer(), "amount-1", 0.5))
+        Codec(profile),
+        Pipeline(AmountStore()),
+        emitter,
+        Pinned(Champion(AmountScorer(), "amount-1", 0.5)),
+        LetterOffice(SEALER, "card"),
+        Keyring(keys, SEALER),
     )
 
 
@@ -77,7 +92,7 @@ def test_nothing_that_is_written_names_a_person_but_by_a_keyed_hash(role):
         (record,) = outputs[topic]
         assert PERSON.encode() not in record.value
         assert PERSON.encode() not in record.key
-        assert msgspec.json.decode(record.value)["entities"]["card"].startswith("hash-of-card")
+        assert msgspec.json.decode(record.value)["entities"]["card"] == SEALER.pseudonym("card", PERSON)
 
 
 def test_a_decision_says_all_that_made_it(role):
@@ -108,9 +123,55 @@ def test_a_refused_event_is_buried_and_its_neighbours_keep_their_own_answers(rol
     assert "'a'" in dict(letter.headers)["reason"].decode()
 
 
-def test_what_is_condemned_is_not_looked_at_and_becomes_a_dead_letter(role):
+def test_what_is_condemned_is_not_looked_at_and_becomes_a_dead_letter(role, keys):
     source = Source("transactions", 0, 0, 1)
     outputs = role.answer(role.apply(on_log(payment("a")), source, "it ends workers"))
+    sealed = outputs["transactions.dlq"][0].value
     assert list(outputs) == ["transactions.dlq"]
     assert dict(outputs["transactions.dlq"][0].headers)["reason"] == b"it ends workers"
     assert role.positions() == {TP("transactions", 0): 1}
+    assert opened(keys, SEALER, [sealed]).open(sealed)
+    keys.forget(SEALER.pseudonym("card", PERSON), at_us=0)
+    with pytest.raises(SealError, match="forgotten"):
+        opened(keys, SEALER, [sealed]).open(sealed)
+
+
+def envelope_in(record):
+    return b64decode(msgspec.json.decode(record.value)["sealed"]["card"])
+
+
+def test_decision_and_alert_carry_what_is_personal_sealed_for_its_person(role, keys):
+    outputs = role.run(on_log(payment("a", amount=99.0), payment("b")))
+    for record in (*outputs["decisions"], *outputs["alerts"]):
+        sealed = envelope_in(record)
+        assert opened(keys, SEALER, [sealed]).open(sealed) == PERSON.encode()
+        assert list(msgspec.json.decode(record.value)["sealed"]) == ["card"]
+    keys.forget(SEALER.pseudonym("card", PERSON), at_us=0)
+    with pytest.raises(SealError, match="forgotten"):
+        opened(keys, SEALER, [sealed]).open(sealed)
+
+
+def test_a_chunk_asks_for_its_peoples_keys_once(role, keys):
+    role.run(on_log(*(payment(f"e{number}") for number in range(50)), {"id": "bad"}))
+    assert [what for what, _ in keys.asked] == ["forgotten", "find", "make"]
+    keys.asked.clear()
+    role.run(on_log(*(payment(f"f{number}") for number in range(50))))
+    assert keys.asked == []
+
+
+def test_what_arrived_before_its_person_was_forgotten_carries_nothing_sealed(role, keys):
+    keys.forget(SEALER.pseudonym("card", PERSON), at_us=1767312000000000)
+    (record,) = role.run(on_log(payment("a")))["decisions"]
+    assert "sealed" not in msgspec.json.decode(record.value)
+
+
+@pytest.mark.parametrize("bad", [[{"id": "c", "card": PERSON}], [payment("a"), payment("a", amount=5)], [[]]])
+def test_a_dead_letter_is_sealed_for_its_person_with_a_keyed_hash_for_its_key(role, keys, bad):
+    (letter,) = role.run(on_log(*bad))["transactions.dlq"]
+    assert PERSON.encode() not in letter.key + letter.value
+    assert letter.key.decode() == SEALER.pseudonym("card", PERSON)
+    came = as_it_came(opened(keys, SEALER, [letter.value]), letter.value, None, SEALER.open)
+    assert came == AsItCame(PERSON.encode(), msgspec.json.encode(bad[-1]))
+    keys.forget(SEALER.pseudonym("card", PERSON), at_us=0)
+    with pytest.raises(SealError, match="forgotten"):
+        as_it_came(opened(keys, SEALER, [letter.value]), letter.value, None, SEALER.open)

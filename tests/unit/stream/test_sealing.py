@@ -190,13 +190,12 @@ def test_a_key_file_elsewhere_may_be_read_by_a_group_and_by_nobody_else(
 
 
 def test_a_wrapped_key_is_opened_by_its_master_key_for_its_person_alone() -> None:
-    person = SEALER.person("card", "c1")
-    assert person.hex() == SEALER.pseudonym("card", "c1")
+    person = SEALER.pseudonym("card", "c1")
     wrapped = SEALER.wrap(person, b"k" * 32)
     assert b"k" * 32 not in wrapped
     assert SEALER.unwrap(person, wrapped) == b"k" * 32
     with pytest.raises(SealError, match="changed after they were sealed"):
-        SEALER.unwrap(SEALER.person("card", "c2"), wrapped)
+        SEALER.unwrap(SEALER.pseudonym("card", "c2"), wrapped)
     with pytest.raises(SealError, match=f"sealed with the key {SEALER.key_id}"):
         Sealer(bytes(32)).unwrap(person, wrapped)
     with pytest.raises(SealError, match="changed after they were sealed"):
@@ -208,4 +207,4 @@ def test_what_was_wrapped_once_is_opened_for_ever() -> None:
         "01cd33df8e673bf9250b323e49133043874cb6fb7550675a494ba7ea8bfcd5470e5e21f15445584c0e70cd3afe47951919e8"
         "74eaaf823ebeb2ab18862b5ba2995c"
     )
-    assert SEALER.unwrap(SEALER.person("card", "c1"), wrapped) == bytes(range(32))
+    assert SEALER.unwrap(SEALER.pseudonym("card", "c1"), wrapped) == bytes(range(32))

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.profile import load
-from stream.codec import Codec, DeadLetter
 from stream.decisions import AlertRecord, DecisionRecord, LabelRecord, ReasonRecord
+from stream.envelope import Envelopes
+from stream.keyring import Opener, Seal
+from stream.letters import AsItCame, DeadLetter, LetterOffice, as_it_came
 from stream.sealing import Sealer
 from stream.wire import WireError, decode, encode
 
@@ -64,6 +65,8 @@ WRITTEN = [
     ("decision.v1.json", DECISION),
     ("decision_late.v1.json", msgspec.structs.replace(DECISION, threshold=None, late=True, approximate=True)),
     ("alert.v1.json", ALERT),
+    ("decision_sealed.v1.json", msgspec.structs.replace(DECISION, sealed={"customer": "AgHN3w=="})),
+    ("alert_sealed.v1.json", msgspec.structs.replace(ALERT, sealed={"customer": "AgHN3w=="})),
     ("label.v1.json", msgspec.structs.replace(LABEL, reverses=None)),
     ("label_reversing.v1.json", LABEL),
 ]
@@ -83,22 +86,42 @@ def test_version_1_is_written_as_it_always_was(
     assert encode(record) == (GOLDEN / file).read_bytes().rstrip(b"\n")
 
 
+SEALER = Sealer(bytes(range(32)))
+CARD = ("card", "c1")
+KEY = bytes(range(1, 33))  # the card's
+LETTER = DeadLetter(
+    topic="transactions",
+    partition=3,
+    offset=17,
+    key=b"c1",
+    value=b'{"amount": NaN, "card": "c1"}',
+    reason="the field amount: expected a finite number, found NaN",
+    at_us=1522540831000000,
+    people=(CARD,),
+)
+
+
 def test_a_dead_letter_of_version_1_is_read_as_it_was_meant() -> None:
     golden = json.loads((GOLDEN / "dead_letter.v1.json").read_bytes())
-    sealer = Sealer(bytes(range(32)))
-    letter = DeadLetter(
-        topic="transactions",
-        partition=3,
-        offset=17,
-        key=b"c1",
-        value=b'{"amount": NaN}',
-        reason="the field amount: expected a finite number, found NaN",
-        at_us=1522540831000000,
-    )
-    assert sealer.open(bytes.fromhex(golden["sealed"])) == letter.value
-    out = Codec(load("payments"), sealer.seal).outgoing(letter)
+    opener = Opener(Envelopes(SEALER), {})
+    came = as_it_came(opener, bytes.fromhex(golden["sealed"]), SEALER.seal(b"c1"), SEALER.open)
+    assert came == AsItCame(b"c1", b'{"amount": NaN}')
+    assert as_it_came(opener, bytes.fromhex(golden["sealed"]), None, SEALER.open).key is None
+
+
+def test_a_dead_letter_of_version_2_is_read_as_it_was_meant() -> None:
+    golden = json.loads((GOLDEN / "dead_letter.v2.json").read_bytes())
+    opener = Opener(Envelopes(SEALER), {SEALER.pseudonym(*CARD): KEY})
+    came = as_it_came(opener, bytes.fromhex(golden["sealed"]), b"in no use", SEALER.open)
+    assert came == AsItCame(LETTER.key, LETTER.value)
+
+
+def test_a_dead_letter_is_written_as_it_always_was_but_for_its_envelope() -> None:
+    golden = json.loads((GOLDEN / "dead_letter.v2.json").read_bytes())
+    out = LetterOffice(SEALER, "card").outgoing(LETTER, {CARD: Seal(SEALER.pseudonym(*CARD), KEY, -1)})
     assert {name: value.decode() for name, value in out.headers} == golden["headers"]
     assert list(dict(out.headers)) == list(golden["headers"])
+    assert (out.key or b"").decode() == golden["key"] == SEALER.pseudonym(*CARD)
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -120,6 +143,8 @@ def test_a_record_comes_back_as_it_was_written(
         "str | None": st.none() | TEXT,
         "list[ReasonRecord]": st.lists(REASON, max_size=2),
         "dict[str, str]": st.dictionaries(TEXT, TEXT, max_size=2),
+        "dict[str, str] | msgspec.UnsetType": st.just(msgspec.UNSET)
+        | st.dictionaries(TEXT, TEXT, max_size=2),
         "dict[str, float | None]": st.dictionaries(TEXT, st.none() | FINITE, max_size=2),
     }
     values = {

@@ -1,0 +1,139 @@
+"""People's keys in SQL, wrapped by the master key, and who was forgotten and when."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine, delete, func, insert, null, select
+from sqlalchemy.exc import OperationalError
+
+from stream.keyring import Held, Newcomer
+from stream.review import tables as t
+from stream.review.database import in_chunks, insert_new, one_writer, shared_writer
+from stream.sealing import Sealer, SealError
+
+logger = logging.getLogger(__name__)
+
+PEOPLE = "people"
+
+MASTER = "seal key"
+"""In the table of counters: the id of the master key, as a number."""
+
+PATIENCE_S = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
+"""Waits between attempts: a server that restarts is back within them."""
+
+T = TypeVar("T")
+
+
+class People:
+    """The keys of everybody whom events were about (stream.keyring.KeyStore). Safe for several threads and processes."""
+
+    def __init__(self, engine: Engine, sealer: Sealer) -> None:
+        """Use the master key of `sealer`; raises SealError if this database's keys were made with another."""
+        self._engine = engine
+        self._reading = engine.execution_options(reading=True)
+        _refuse_other_master(engine, sealer)
+
+    def find(self, people: Iterable[str]) -> dict[str, Held]:
+        """Those of these people of whom anything is known."""
+        wanted = list(people)
+        return _patiently(lambda: self._found(wanted))
+
+    def _found(self, wanted: Sequence[str]) -> dict[str, Held]:
+        with self._reading.connect() as db:
+            return _held(db, wanted)
+
+    def make(self, newcomers: Sequence[Newcomer]) -> dict[str, Held]:
+        """Keep keys for people who have none and were not forgotten since their event came; gives what is kept then."""
+        return _patiently(lambda: self._made(newcomers))
+
+    def _made(self, newcomers: Sequence[Newcomer]) -> dict[str, Held]:
+        people = [each.person for each in newcomers]
+        with self._engine.begin() as db:
+            shared_writer(db, PEOPLE)  # nobody is forgotten between the look and the key
+            known = _held(db, people)
+            lacking = [
+                each for each in newcomers if each.arrived_us > known.get(each.person, Held()).forgotten_us
+            ]
+            lacking.sort(
+                key=lambda each: each.person
+            )  # who makes the same keys waits for the other in one order
+            insert_new(db, t.person_keys, [{"person": each.person, "key": each.key} for each in lacking])
+            return _held(db, people)
+
+    def forget(self, person: str, at_us: int) -> bool:
+        """Delete a person's key, and remember that it was; whether there was one."""
+        with self._engine.begin() as db:
+            if db.dialect.name == "sqlite":
+                db.exec_driver_sql(
+                    "PRAGMA secure_delete = ON"
+                )  # the page is overwritten, not only given back
+            one_writer(db, PEOPLE)
+            k, f = t.person_keys.c, t.forgotten.c
+            deleted = db.execute(delete(t.person_keys).where(k.person == person)).rowcount
+            number = db.execute(select(func.coalesce(func.max(f.number), 0))).scalar_one() + 1
+            before = db.execute(select(f.at_us).where(f.person == person)).scalar()
+            db.execute(delete(t.forgotten).where(f.person == person))
+            at_us = max(at_us, before if before is not None else at_us)
+            db.execute(insert(t.forgotten).values(number=number, person=person, at_us=at_us))
+        self._overwrite_log()
+        return bool(deleted)
+
+    def _overwrite_log(self) -> None:
+        """SQLite's write-ahead log still has the pages as they were."""
+        if self._engine.dialect.name == "sqlite":
+            with self._reading.connect() as db:
+                db.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+
+    def forgotten(self, after: int) -> tuple[int, list[str]]:
+        """The number of the newest forgetting, and who was forgotten after the number `after`."""
+        return _patiently(lambda: self._forgotten(after))
+
+    def _forgotten(self, after: int) -> tuple[int, list[str]]:
+        f = t.forgotten.c
+        query = select(f.number, f.person).where(f.number > after).order_by(f.number)
+        with self._reading.connect() as db:
+            rows = db.execute(query).all()
+        return (rows[-1].number if rows else after), [row.person for row in rows]
+
+
+def _held(db: Connection, people: Iterable[str]) -> dict[str, Held]:
+    """One statement for each 500 people."""
+    k, f = t.person_keys.c, t.forgotten.c
+    found: dict[str, Held] = {}
+    for some in in_chunks(people):
+        keys = select(k.person, k.key, f.at_us).outerjoin_from(
+            t.person_keys, t.forgotten, k.person == f.person
+        )
+        gone = select(f.person, null(), f.at_us).where(
+            f.person.in_(some), ~select(k.person).where(k.person == f.person).exists()
+        )
+        for person, key, at_us in db.execute(keys.where(k.person.in_(some)).union_all(gone)):
+            found[person] = Held(key, at_us) if at_us is not None else Held(key)
+    return found
+
+
+def _refuse_other_master(engine: Engine, sealer: Sealer) -> None:
+    number = int(sealer.key_id, 16)
+    c = t.counters.c
+    with engine.begin() as db:
+        insert_new(db, t.counters, [{"name": MASTER, "value": number}])
+        found = db.execute(select(c.value).where(c.name == MASTER)).scalar_one()
+    if found != number:
+        raise SealError(
+            f"what this database holds is sealed with the key {found:08x}, and the seal key here is {sealer.key_id}: "
+            "name the file of the other one (WEIR_SEAL_KEY_FILE), the same on every machine"
+        )
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    for wait in PATIENCE_S:
+        try:
+            return ask()
+        except OperationalError as error:
+            logger.warning("people's keys cannot be had, trying again: %s", type(error.orig).__name__)
+            time.sleep(wait)
+    return ask()
