@@ -6,6 +6,7 @@ import math
 import os
 import tomllib
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
@@ -220,6 +221,9 @@ def _port(text: str) -> int | None:
     return int(text)
 
 
+OTEL = "opentelemetry.exporter"
+"""Of the optional libraries that traces need, the one that nothing else brings along."""
+
 TRACED = 0.01
 """Of the chunks, where an address for traces is set, but no share."""
 
@@ -228,7 +232,7 @@ def _share(given: Mapping[str, str], environ: Mapping[str, str]) -> float:
     """The share of chunks that are traced: WEIR_TRACES, else a few where OpenTelemetry's own variable names an address."""
     text = given.get("traces")
     if text is None:
-        return TRACED if environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") else 0.0
+        return TRACED if environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") and _installed(OTEL) else 0.0
     try:
         share = float(text)
     except ValueError:
@@ -236,6 +240,11 @@ def _share(given: Mapping[str, str], environ: Mapping[str, str]) -> float:
     if not 0 <= share <= 1:
         raise ConfigError(f"WEIR_TRACES is {text!r}: the share of chunks to trace is expected, 0 to 1")
     return share
+
+
+def _installed(module: str) -> bool:
+    parent, _, _ = module.partition(".")
+    return find_spec(parent) is not None and find_spec(module) is not None
 
 
 def _registry(given: Mapping[str, str], secrets: Mapping[str, Secret]) -> Registry | None:

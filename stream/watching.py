@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from http.client import HTTPException
 from typing import TYPE_CHECKING
 
-from stream.config import Config
+from stream.config import Config, ConfigError
 from stream.probes import Probes, ProbeServer, addresses, fetched, reachable, write_address
 from stream.sockets import socket_path
 from stream.watch import Reading, RoleWatch, Source
@@ -97,7 +97,21 @@ def _parts(probes: Probes) -> Iterator[tuple[str, str | None]]:
 
 @contextmanager
 def _traced(watch: RoleWatch, config: Config) -> Iterator[None]:
-    yield
+    if not config.traces:
+        yield
+        return
+    try:
+        from stream.traces import Tracing, exporting
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"traces are asked for (WEIR_TRACES), and {error.name} is not there: pip install 'weir[otel]'"
+        ) from error
+    tracing = Tracing(watch.role, config.traces, exporting())
+    watch.then = tracing.passed
+    try:
+        yield
+    finally:
+        tracing.stop()
 
 
 def score(watch: RoleWatch | None, role: ScoreRole, config: Config) -> None:

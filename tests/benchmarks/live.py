@@ -1,10 +1,12 @@
 """The live path against the textbook app, in one run, on the same kind of log, Redis and features.
 
-usage: python -m tests.benchmarks.live [--warm ROWS] [--events ROWS] [--textbook ROWS] [--profiled FILE]
+usage: python -m tests.benchmarks.live [--warm ROWS] [--events ROWS] [--textbook ROWS] [--watched RUNS] [--profiled FILE]
 
 Both get the same history in their windows and then decide a backlog that lies on the log: payments, and between them
 the labels of a week before. Live is the real `weir worker --role score` with a pinned River model; its clock runs from
-its first durable decision to its last. With `--profiled` py-spy draws its flame graph.
+its first durable decision to its last. With `--watched` it runs with and without metrics that are scraped every second,
+and the processor's time an event is compared too, which other work on the machine disturbs less. With `--profiled`
+py-spy draws its flame graph.
 Then the parts of the live path are timed in this process, chunk by chunk.
 """
 
@@ -18,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +29,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 from redis.asyncio import Redis
 
 from features.profile import load as load_profile
@@ -42,10 +46,12 @@ from stream.embedded.transport import FETCH
 from stream.files import EventFile, Parcel
 from stream.keyring import Keyring
 from stream.pipeline import Champion, Pipeline
+from stream.probes import addresses, fetched
 from stream.records import TP, Record
 from stream.review.ledger import Ledger
 from stream.review.people import People
 from stream.score import ScoreRole
+from stream.watching import METRICS
 from tests.benchmarks import handbook, textbook
 from tests.benchmarks.handbook import say
 
@@ -60,6 +66,8 @@ def main() -> None:
         bench = Bench(Path(name), options.warm, options.events)
         live = bench.live(options.profiled)
         say(f"live, weir worker --role score: {live:,.0f} events/s")
+        if options.watched:
+            say_watched(bench, options.watched)
         if options.textbook:
             plain = bench.textbook(options.textbook)
             say(f"textbook app: {plain:,.0f} events/s")
@@ -77,6 +85,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--textbook", type=int, default=3_000, help="payments that the textbook decides; 0: none"
     )
+    parser.add_argument(
+        "--watched",
+        type=int,
+        default=0,
+        help="runs with metrics scraped every second, each beside one without",
+    )
     parser.add_argument("--profiled", type=Path, help="py-spy's output (.svg: flame graph; else: raw stacks)")
     return parser.parse_args()
 
@@ -92,6 +106,7 @@ class Bench:
         beginning = handbook.cut(directory / "beginning.parquet", 0, 20_000)
         self.model = handbook.model(directory / "model.weir", beginning, self.profile)
         self.before, self.after = divided(self._file().records(), warm)
+        self.cpu_us = 0.0  # of the newest live run, an event
 
     def _file(self) -> EventFile:
         return EventFile(self.file, load_profile(str(self.profile)))
@@ -103,9 +118,9 @@ class Bench:
 
     # --- live
 
-    def live(self, profiled: Path | None) -> float:
-        """Events a second of the real process, over the backlog."""
-        config = self.config("live")
+    def live(self, profiled: Path | None, name: str = "live", *more: str) -> float:
+        """Events a second of the real process, over the backlog; `more` are flags of the worker."""
+        config = self.config(name)
         log = self._prepared(config)
         with serving(config) as url:
             publish(log, self.before)
@@ -113,8 +128,10 @@ class Bench:
                 decided(log, events_of(self.before))
             warmed = len(decision_times(log))
             publish(log, self.after)
-            with self._worker(config, url) as worker, spied(worker, profiled):
-                decided(log, events_of(self.before) + events_of(self.after))
+            with self._worker(config, url, *more) as worker, spied(worker, profiled), scraped(config):
+                began = decided(log, warmed + 1), cpu_s(worker)
+                ended = decided(log, events_of(self.before) + events_of(self.after)), cpu_s(worker)
+                self.cpu_us = (ended[1] - began[1]) / (ended[0] - began[0]) * 1e6
             return rate(decision_times(log)[warmed:])
 
     @staticmethod
@@ -124,8 +141,8 @@ class Bench:
         return log
 
     @contextmanager
-    def _worker(self, config: Config, url: str) -> Iterator[subprocess.Popen[bytes]]:
-        options = ("--redis", url, "--profile", self.profile, "--model", self.model)
+    def _worker(self, config: Config, url: str, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+        options = ("--redis", url, "--profile", self.profile, "--model", self.model, *more)
         process = handbook.start("worker", "--role", "score", *options, directory=config.dir)
         try:
             yield process
@@ -270,13 +287,20 @@ def batches(log: Log, parcels: Sequence[Parcel]) -> Iterator[list[Record]]:
         yield records
 
 
-def decided(log: Log, events: int) -> None:
-    """Wait until so many decisions are on the log."""
+def cpu_s(process: subprocess.Popen[bytes]) -> float:
+    """The processor time that a process took so far."""
+    spent = psutil.Process(process.pid).cpu_times()
+    return spent.user + spent.system
+
+
+def decided(log: Log, events: int) -> int:
+    """Wait until so many decisions are on the log; gives how many are."""
     deadline = time.monotonic() + PATIENCE
     while log.end_offsets(DECISIONS)[0] < events:
         if time.monotonic() > deadline:
             sys.exit(f"{log.end_offsets(DECISIONS)[0]:,} of {events:,} events were decided in {PATIENCE:g} s")
         time.sleep(0.2)
+    return log.end_offsets(DECISIONS)[0]
 
 
 def decision_times(log: Log) -> list[int]:
@@ -302,6 +326,39 @@ def serving(config: Config) -> Iterator[str]:
         yield server.start()
     finally:
         server.stop()
+
+
+def say_watched(bench: Bench, runs: int) -> None:
+    """What watching costs: the ratio of runs side by side, since the machine's speed changes meanwhile."""
+    rates, costs = [], []
+    for run in range(runs):
+        quiet, quiet_us = bench.live(None, f"quiet-{run}"), bench.cpu_us
+        watched, watched_us = bench.live(None, f"watched-{run}", "--metrics-port", "0"), bench.cpu_us
+        rates.append(watched / quiet)
+        costs.append(watched_us / quiet_us)
+        say(f"  without metrics {quiet:,.0f} events/s, {quiet_us:.1f} us of processor an event")
+        say(f"  with metrics    {watched:,.0f} events/s, {watched_us:.1f} us")
+    say(f"watched / unwatched, median of {runs}: {statistics.median(rates):.3f} events/s, ")
+    say(f"  {statistics.median(costs):.3f} processor time an event")
+
+
+@contextmanager
+def scraped(config: Config) -> Iterator[None]:
+    """Whatever says where its metrics are is asked for them every second."""
+    over = threading.Event()
+
+    def scrape() -> None:
+        while not over.wait(1.0):
+            for address in addresses(config.dir / METRICS).values():
+                assert b"weir_build_info" in fetched(address, "/metrics")
+
+    scraper = threading.Thread(target=scrape)
+    scraper.start()
+    try:
+        yield
+    finally:
+        over.set()
+        scraper.join()
 
 
 @contextmanager
