@@ -6,6 +6,7 @@ hold is told in the tables below; anything else is refused with its line and the
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,14 +14,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import msgspec
 
-from features.catalogue import FeatureSet
+from features.catalogue import DAY_US, FeatureSet
 from features.events import Transaction
 from features.faults import FieldError
 from features.grammar import DeclarationError, Scope, duration_us, meant, parse_all
 from features.located import Located, ProfileError, Table
 from features.mapping import FORMATS, UNITS, EntitySource, Mapper, Row, Source, fraud_of
 from features.money import EXPONENTS
-from features.topic_settings import TopicSettings, topic_settings
+from features.topic_settings import TopicSettings, looks_back_us, topic_settings
 
 __all__ = ["Profile", "ProfileError", "load", "shipped"]
 
@@ -42,7 +43,7 @@ SOURCE = (
 )
 STREAM = ("partition_by", "personal")
 FEATURES = ("declare", "remember", "records", "label_horizon", "timezone")
-POLICY = ("alerts_per_day", "card")
+POLICY = ("alerts_per_day", "card", "keep_decisions")
 
 ENTITY_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -61,6 +62,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     card: str | None  # the entity whose precision at k a day the report counts
     mapper: Mapper
     topics: TopicSettings = TopicSettings()
+    keep_decisions_us: int | None = None  # how long SQL remembers a decision and its id; None: for ever
 
     @property
     def entities(self) -> tuple[str, ...]:
@@ -142,7 +144,21 @@ def load(name_or_path: str | Path) -> Profile:
         card=_entity(policy, "card", names) or partition_by,
         mapper=Mapper(source),
         topics=topic_settings(file, features),
+        keep_decisions_us=_keep_decisions(policy, features),
     )
+
+
+def _keep_decisions(policy: Table, features: FeatureSet) -> int | None:
+    if "keep_decisions" not in policy.values:
+        return None
+    keep_us, least_us = _duration(policy, "keep_decisions", ""), looks_back_us(features)
+    if keep_us < least_us:
+        raise policy.error(
+            f"keep_decisions must be {math.ceil(least_us / DAY_US)}d or longer: so far back features look, and labels "
+            "find their decision",
+            "keep_decisions",
+        )
+    return keep_us
 
 
 def _path(name_or_path: str | Path) -> Path:

@@ -375,8 +375,15 @@ def _learner(profile: Profile, newest: Snapshot | None) -> Learner:
 def recorder(config: Config) -> tuple[Recorder, Closing]:
     """Writes what happened into SQL."""
     ledger, keys = Ledger.open(config.database), sealer(config)
-    codec = codec_of(config, profile_of(config))
-    return Recorder(ledger, codec, keys, prefix=config.topic_prefix), ledger.close
+    profile = profile_of(config)
+    role = Recorder(
+        ledger,
+        codec_of(config, profile),
+        keys,
+        prefix=config.topic_prefix,
+        keep_us=profile.keep_decisions_us,
+    )
+    return role, ledger.close
 
 
 def review(config: Config, port: int | None) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from features.events import Label, to_us
+from features.events import Label, to_datetime, to_us
 from stream.codec import Codec, WireError, decode
 from stream.decisions import ALERTS, DECISIONS, LABELS, AlertRecord, DecisionRecord
 from stream.letters import LetterOffice
@@ -17,6 +18,9 @@ from stream.records import TP, Record
 from stream.review.ledger import RECORDER, Batch, Ledger
 from stream.sealing import Sealer
 from stream.watch import Reading
+
+TIDY_SECONDS = 600.0
+"""How often old decisions are looked for; while there are any, after every chunk."""
 
 LARGEST = 1 << 63
 """SQL's whole numbers are smaller."""
@@ -27,14 +31,29 @@ Row = dict[str, Any]
 class Recorder:
     """Writes chunks of decisions, alerts, labels and dead letters into the ledger."""
 
-    def __init__(self, ledger: Ledger, codec: Codec, sealer: Sealer, *, prefix: str = "") -> None:
-        """`codec` reads labels as the score role does; what may be personal is sealed; `prefix` is the tenant's."""
+    def __init__(
+        self,
+        ledger: Ledger,
+        codec: Codec,
+        sealer: Sealer,
+        *,
+        prefix: str = "",
+        keep_us: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`codec` reads labels as the score role does; what may be personal is sealed; `prefix` is the tenant's.
+
+        Decisions are let go when they are older than `keep_us`; when to look for them is told by `clock`, in seconds.
+        """
         self.counts: Counter[str] = Counter()
         self._ledger = ledger
         self._codec = codec
         self._seal = sealer.seal
         self._office = LetterOffice(sealer)
         self._prefix = prefix
+        self._keep_us = keep_us
+        self._tidy_at = 0.0
+        self._clock = clock
         self._positions = ledger.positions(RECORDER)
 
     def record(self, records: Sequence[Record], condemned: str = "") -> Counter[str]:
@@ -56,6 +75,7 @@ class Recorder:
         counts = self._ledger.record(batch)
         self._positions.update(batch.positions)
         self.counts.update(counts)
+        self._tidy()
         return counts
 
     def readings(self) -> Iterator[Reading]:
@@ -63,6 +83,13 @@ class Recorder:
         for kind in ("events", "alerts", "repeated", "conflicts"):
             yield Reading("weir_recorded_rows", self.counts[kind], {"kind": kind})
         yield Reading("weir_unreadable", self.counts["unreadable"], {"what": "records"})
+
+    def _tidy(self) -> None:
+        """Now and then let go of some old decisions, in one short transaction."""
+        now = self._clock()
+        if self._keep_us is not None and now >= self._tidy_at:
+            more = self._ledger.let_go(self._keep_us)
+            self._tidy_at = now if more else now + TIDY_SECONDS
 
     def _add(self, batch: Batch, record: Record) -> None:
         topic = record.topic.removeprefix(self._prefix)
@@ -119,7 +146,7 @@ def _decision(record: Record) -> Row:
     return _storable(
         {
             "event_id": read.event_id,
-            "event_time": read.event_time,
+            "event_time": _utc(read.event_time),
             "arrived_us": read.arrived_us,
             "decided_us": to_us(datetime.fromisoformat(read.decided_at)),
             "outcome": read.outcome,
@@ -129,6 +156,14 @@ def _decision(record: Record) -> Row:
             "record": record.value,
         }
     )
+
+
+def _utc(written: str) -> datetime:
+    when = datetime.fromisoformat(written)
+    try:
+        return to_datetime(to_us(when))
+    except OverflowError as error:
+        raise WireError(f"its event_time {written} is in no year that a calendar has") from error
 
 
 def _alert(record: Record, key: bytes | None) -> Row:

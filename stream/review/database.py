@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, func, select
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from stream.config import masked
 from stream.records import TP
-from stream.review import tables
+from stream.review import bulk, tables
 from stream.review.migrations import SchemaError, at_head, bring_to_head
 
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
 BUSY_SECONDS = 30
-LOCKS = ("schema", "record", "people")
+LOCKS = SCHEMA, RECORD, PEOPLE = ("schema", "record", "people")
 FIRST_LOCK = 770_313
 """PostgreSQL's advisory locks are numbers that a database's users share: ours begin here."""
+
+FREE_SECONDS = 2
+"""How long work that can be put off waits for locks that others hold."""
+
+LOCK_NOT_AVAILABLE = "55P03"
 
 CHUNK = 500
 """Ids of one IN list: below every database's limit."""
@@ -53,7 +63,10 @@ def _engine(url: URL) -> Engine:
         if not url.database or url.database == ":memory:":
             raise ArgumentError("several processes share it: SQLite must keep it in a file (sqlite:///FILE)")
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite")
+    on_server = url.get_backend_name() != "sqlite"
+    engine = create_engine(
+        url, pool_pre_ping=on_server, hide_parameters=True
+    )  # a fault's text shows no values
     if engine.dialect.name == "sqlite":
         _serve_sqlite(engine, str(url.database))
     return engine
@@ -96,7 +109,7 @@ def _prepare_schema(engine: Engine) -> None:
         if at_head(db):
             return
     with engine.begin() as db:
-        one_writer(db, "schema")  # several processes start at once
+        one_writer(db, SCHEMA)  # several processes start at once
         bring_to_head(db)
 
 
@@ -112,18 +125,58 @@ def shared_writer(db: Connection, what: str) -> None:
         db.execute(select(func.pg_advisory_xact_lock_shared(LOCKS.index(what) + FIRST_LOCK)))
 
 
+def while_free(engine: Engine, what: str, work: Callable[[Connection], T]) -> T | None:
+    """What `work` gives, as the one writer and in a transaction of its own; None if it must be put off.
+
+    It must where somebody holds a lock that it needs, and PostgreSQL would let every reader wait behind it.
+    """
+    try:
+        with engine.begin() as db:
+            if db.dialect.name == "postgresql":
+                db.exec_driver_sql(f"SET LOCAL lock_timeout = '{FREE_SECONDS}s'")
+            one_writer(db, what)
+            return work(db)
+    except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+            raise
+        logger.warning("the database's tables are in use; partitions are made or dropped later")
+        return None
+
+
+def insert_all(db: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows, none of whose keys is there; what else they hold than the table's columns is passed over."""
+    if not rows:
+        return
+    names = [column.name for column in table.c if column.name in rows[0]]
+    if bulk.pays(db, rows):
+        bulk.copy(db, table, names, rows)
+    else:
+        db.execute(insert(table), [{name: row[name] for name in names} for row in rows])
+
+
 def insert_new(db: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows whose key is not there yet; the others are left as they are."""
     if rows:
-        db.execute(_insert(db, table).on_conflict_do_nothing(), list(rows))
+        statement, values = _rows(db, table, rows)
+        db.execute(statement.on_conflict_do_nothing(), values)
 
 
 def replace(db: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows, or give those whose key is there the new values."""
     if rows:
-        statement, keys = _insert(db, table), [column.name for column in table.primary_key]
+        statement, values = _rows(db, table, rows)
+        keys = [column.name for column in table.primary_key]
         new = {name: value for name, value in statement.excluded.items() if name not in keys}
-        db.execute(statement.on_conflict_do_update(index_elements=keys, set_=new), list(rows))
+        db.execute(statement.on_conflict_do_update(index_elements=keys, set_=new), values)
+
+
+def add_values(db: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows, or add their `value` to that of those whose key is there; one statement for all."""
+    if rows:
+        statement = _insert(db, table).values(list(rows))
+        keys = [column.name for column in table.primary_key]
+        more = {"value": table.c.value + statement.excluded.value}
+        db.execute(statement.on_conflict_do_update(index_elements=keys, set_=more))
 
 
 def keep_positions(db: Connection, reader: str, positions: Mapping[TP, int]) -> None:
@@ -140,6 +193,16 @@ def keep_positions(db: Connection, reader: str, positions: Mapping[TP, int]) -> 
             index_elements=list(table.primary_key), set_={"after": new}, where=new > table.c.after
         )
         db.execute(ahead, rows)
+
+
+def _rows(
+    db: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
+) -> tuple[Any, list[Mapping[str, Any]] | None]:
+    """An INSERT of rows, and its parameters."""
+    if not bulk.pays(db, rows):
+        return _insert(db, table), list(rows)
+    names = list(rows[0])
+    return _insert(db, table).from_select(names, select(*bulk.unnested(table, names, rows).c)), None
 
 
 def _insert(db: Connection, table: Table) -> Any:

@@ -13,6 +13,7 @@ from stream.crash_points import reached
 from stream.labels import Vector, vector_of
 from stream.records import TP
 from stream.review import tables as t
+from stream.review.bulk import among
 from stream.review.database import in_chunks, insert_new, keep_positions
 from stream.review.leases import refuse_zombie
 
@@ -45,10 +46,11 @@ class DecisionLog:
 
     def logged(self, event_ids: Sequence[str]) -> dict[str, Vector]:
         """The features logged with the decisions of those of these events that have one."""
-        d, found = t.decisions.c, {}
+        i, found = t.decided.c, {}
+        query = select(i.event_id, t.decisions.c.record).select_from(t.by_id)
         with self._reading.connect() as db:
             for ids in in_chunks(event_ids):
-                for event_id, record in db.execute(select(d.event_id, d.record).where(d.event_id.in_(ids))):
+                for event_id, record in db.execute(query.where(among(db, i.event_id, ids))):
                     found[event_id] = vector_of(self._decoder.decode(record).features, self._names)
         return found
 
@@ -58,7 +60,7 @@ class DecisionLog:
         column = t.learned_labels.c.label_id
         with self._reading.connect() as db:
             for ids in in_chunks(label_ids):
-                known.update(db.execute(select(column).where(column.in_(ids))).scalars())
+                known.update(db.execute(select(column).where(among(db, column, ids))).scalars())
         return known
 
     def checkpoint(

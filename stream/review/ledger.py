@@ -5,6 +5,7 @@ So a record that is delivered again changes nothing, whatever died in between.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
@@ -12,16 +13,18 @@ from typing import Any, Self
 import msgspec
 from sqlalchemy import ColumnElement, Engine, Row, delete, func, select
 
-from features.events import Label
+from features.events import Label, to_datetime
 from models.snapshot import Snapshot
 from stream.crash_points import reached
 from stream.labels import Vector, vector_of
 from stream.records import TP
 from stream.review import tables as t
-from stream.review.database import LedgerError, connect, keep_positions, one_writer
+from stream.review.database import RECORD, LedgerError, connect, keep_positions, one_writer
 from stream.review.learning import DecisionLog, Features
 from stream.review.leases import SqlLeases
+from stream.review.periods import Periods, start_of
 from stream.review.recording import Batch, record_batch
+from stream.review.retention import retain
 
 __all__ = ["Batch", "DeadLetterRow", "DecisionLog", "Ledger", "LedgerError"]
 
@@ -48,6 +51,7 @@ class Ledger:
     def __init__(self, engine: Engine) -> None:
         """Use `Ledger.open`."""
         self.engine = engine
+        self._periods = Periods(engine)
         self._reading = engine.execution_options(reading=True)
 
     @classmethod
@@ -63,12 +67,24 @@ class Ledger:
 
     def record(self, batch: Batch) -> Counter[str]:
         """Write a batch and its offsets in one transaction; what is there already is left as it is, and counted."""
+        self._periods.prepare(batch.decisions, now_us())
         with self.engine.begin() as db:
-            one_writer(db, RECORDER)
+            one_writer(db, RECORD)
             counts = record_batch(db, batch)
             keep_positions(db, RECORDER, batch.positions)
             reached("record.written")
         return counts
+
+    def let_go(self, keep_us: int) -> bool:
+        """Let go of some decisions that are older than `keep_us`; gives whether to call again for more.
+
+        How old they are is told by the stream's clock, but never beyond the wall's: one arrival from the year
+        2099 must not empty the ledger.
+        """
+        now = now_us()
+        floor = start_of(to_datetime(min(self.clock_us(now), now) - keep_us))
+        self._periods.floor = floor
+        return retain(self.engine, floor)
 
     def positions(self, reader: str) -> dict[TP, int]:
         """From where a reader goes on."""
@@ -85,8 +101,9 @@ class Ledger:
 
     def decision(self, event_id: str) -> bytes | None:
         """The complete decision of an event, as JSON."""
+        query = select(t.decisions.c.record).select_from(t.by_id).where(t.decided.c.event_id == event_id)
         with self._reading.connect() as db:
-            return db.execute(select(t.decisions.c.record).where(t.decisions.c.event_id == event_id)).scalar()
+            return db.execute(query).scalar()
 
     def clock_us(self, now_us: int) -> int:
         """What a clock on the stream's wall shows `now_us`, in microseconds: the arrival of what is added to it now.
@@ -195,6 +212,11 @@ def _at(place: str) -> ColumnElement[bool] | None:
         return None
     d = t.dead_letters.c
     return (d.topic == topic) & (d.part == int(part)) & (d.offset == int(offset))
+
+
+def now_us() -> int:
+    """The wall clock, in microseconds since 1970."""
+    return time.time_ns() // 1_000
 
 
 def _dead_letter(row: Row[Any]) -> DeadLetterRow:

@@ -12,12 +12,11 @@ from sqlalchemy.exc import OperationalError
 
 from stream.keyring import Held, Newcomer
 from stream.review import tables as t
-from stream.review.database import in_chunks, insert_new, one_writer, shared_writer
+from stream.review.database import PEOPLE, in_chunks, insert_new, one_writer, shared_writer
 from stream.sealing import Sealer, SealError
 
 logger = logging.getLogger(__name__)
 
-PEOPLE = "people"
 
 MASTER = "seal key"
 """In the table of counters: the id of the master key, as a number."""

@@ -13,8 +13,7 @@ from features.profile import Profile
 from stream.codec import MAX_BYTES, Codec, DeadLetter
 from stream.decisions import TRANSACTIONS
 from stream.records import ARRIVED, Outgoing, Publisher, Record
-from stream.review.ledger import Ledger
-from stream.review.queue import now_us
+from stream.review.ledger import Ledger, now_us
 
 PATIENCE_SECONDS = 10.0
 """How long a posted event may take to come back decided."""

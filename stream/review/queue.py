@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,7 +18,7 @@ from stream.envelope import Forgotten
 from stream.keyring import Opener
 from stream.records import ARRIVED, Outgoing
 from stream.review import tables as t
-from stream.review.ledger import Ledger
+from stream.review.ledger import Ledger, now_us
 from stream.review.recording import OPEN
 from stream.sealing import SealError
 
@@ -242,11 +241,6 @@ def _put_out(db: Connection, alert_id: str, row: Any, verdict: str, arrived_us: 
 
 def _alert(record: bytes) -> AlertRecord:
     return msgspec.json.decode(record, type=AlertRecord)
-
-
-def now_us() -> int:
-    """The wall clock, in microseconds since 1970."""
-    return time.time_ns() // 1_000
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, bindparam, func, insert, select, update
+from sqlalchemy import Column, Connection, bindparam, func, select, update
 
 from stream.records import TP
 from stream.review import tables as t
-from stream.review.database import in_chunks, insert_new, replace
+from stream.review.bulk import among
+from stream.review.database import add_values, in_chunks, insert_all, insert_new, replace
 
 OPEN = "open"
 """The state of an alert that nobody said anything of; the others are the labels, "fraud" and "legitimate"."""
@@ -56,16 +57,22 @@ def _record_decisions(db: Connection, rows: Sequence[Row], counts: Counter[str])
         counts["conflicts"] += row["body"] != bodies.get(row["event_id"], first[row["event_id"]]["body"])
     fresh = [row for row in rows if row["event_id"] not in bodies and first[row["event_id"]] is row]
     if fresh:
-        after = db.execute(select(func.coalesce(func.max(t.decisions.c.number), 0))).scalar_one()
-        db.execute(insert(t.decisions), [{**row, "number": n} for n, row in enumerate(fresh, after + 1)])
+        _keep_decisions(db, fresh)
     counts["events"] += len(fresh)
     counts["repeated"] += len(rows) - len(fresh)
 
 
+def _keep_decisions(db: Connection, rows: Sequence[Row]) -> None:
+    after = db.execute(select(func.coalesce(func.max(t.decisions.c.number), 0))).scalar_one()
+    insert_all(db, t.decided, rows)
+    insert_all(db, t.decisions, [{**row, "number": number} for number, row in enumerate(rows, after + 1)])
+
+
 def _bodies(db: Connection, event_ids: Iterable[str]) -> dict[str, str]:
-    d, found = t.decisions.c, {}
+    """The digests of those of these events that are decided."""
+    d, found = t.decided.c, {}
     for ids in in_chunks(event_ids):
-        for event_id, body in db.execute(select(d.event_id, d.body).where(d.event_id.in_(ids))):
+        for event_id, body in db.execute(select(d.event_id, d.body).where(among(db, d.event_id, ids))):
             found[event_id] = body
     return found
 
@@ -75,8 +82,7 @@ def _record_alerts(db: Connection, rows: Sequence[Row], counts: Counter[str]) ->
     first = {row["event_id"]: row for row in reversed(rows)}
     known = _known(db, t.alerts.c.event_id, first)
     fresh = [row for event_id, row in first.items() if event_id not in known]
-    if fresh:
-        db.execute(insert(t.alerts), fresh)
+    insert_all(db, t.alerts, fresh)
     counts["alerts"] += len(fresh)
     return [row["event_id"] for row in fresh]
 
@@ -87,7 +93,7 @@ def _record_labels(db: Connection, rows: Sequence[Row], counts: Counter[str]) ->
     fresh = [row for row in rows if row["label_id"] not in known and first[row["label_id"]] is row]
     if not fresh:
         return
-    db.execute(insert(t.labels), fresh)
+    insert_all(db, t.labels, fresh)
     newest = {row["event_id"]: row for row in fresh}
     before = _labelled(db, newest)
     alerted = _known(db, t.alerts.c.event_id, newest)
@@ -138,7 +144,9 @@ def _labelled(db: Connection, event_ids: Iterable[str]) -> dict[str, Said]:
     table, found = t.labelled.c, {}
     for ids in in_chunks(event_ids):
         columns = (table.event_id, table.fraud, table.source, table.alerted)
-        for event_id, fraud, source, alerted in db.execute(select(*columns).where(table.event_id.in_(ids))):
+        for event_id, fraud, source, alerted in db.execute(
+            select(*columns).where(among(db, table.event_id, ids))
+        ):
             found[event_id] = Said(fraud, source, alerted)
     return found
 
@@ -146,13 +154,10 @@ def _labelled(db: Connection, event_ids: Iterable[str]) -> dict[str, Said]:
 def _known(db: Connection, column: Column[Any], ids: Iterable[str]) -> set[str]:
     found: set[str] = set()
     for some in in_chunks(ids):
-        found.update(db.execute(select(column).where(column.in_(some))).scalars())
+        found.update(db.execute(select(column).where(among(db, column, some))).scalars())
     return found
 
 
 def _count(db: Connection, counts: Counter[str]) -> None:
-    changed = {name: value for name, value in counts.items() if value}
-    insert_new(db, t.counters, [{"name": name, "value": 0} for name in changed])
-    for name, value in changed.items():
-        column = t.counters.c.value
-        db.execute(update(t.counters).where(t.counters.c.name == name).values(value=column + value))
+    rows = [{"name": name, "value": value} for name, value in counts.items() if value]
+    add_values(db, t.counters, rows)

@@ -6,6 +6,8 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
+    DateTime,
     Double,
     Index,
     Integer,
@@ -14,6 +16,8 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     String,
     Table,
+    event,
+    text,
 )
 
 metadata = MetaData()
@@ -25,25 +29,46 @@ alembic_version.append_constraint(PrimaryKeyConstraint("version_num", name="alem
 schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
 """How the first Weirs marked their schema; a Weir before `alembic_version` refuses a database whose number is not 1."""
 
-VERSION = 1
+VERSION = 2
 """The number in `schema_version`."""
 
-decisions = Table(
+decided = Table(  # an id's first decision, which alone counts, whatever event time a later one carries
+    "decided",
+    metadata,
+    Column("event_id", String, primary_key=True),
+    Column("event_time", DateTime(timezone=True), nullable=False),
+    Column("body", String, nullable=False),
+)
+Index("decided_by_time", decided.c.event_time)
+
+decisions = Table(  # on PostgreSQL by month of the event: see stream/review/periods.py
     "decisions",
     metadata,
     Column("event_id", String, primary_key=True),
+    Column("event_time", DateTime(timezone=True), primary_key=True),  # UTC, by the event's own clock
     Column("number", BigInteger, nullable=False),  # the order in which they were recorded
-    Column("event_time", String, nullable=False),
     Column("arrived_us", BigInteger, nullable=False),
     Column("decided_us", BigInteger, nullable=False),  # by the wall clock
     Column("outcome", String, nullable=False),
     Column("score", Double, nullable=False),
     Column("model_version", String, nullable=False),
-    Column("body", String, nullable=False),
     Column("record", LargeBinary, nullable=False),  # the complete decision, JSON as it came
+    postgresql_partition_by="RANGE (event_time)",
 )
-Index("decisions_in_order", decisions.c.number, unique=True)
+Index("decisions_in_order", decisions.c.number)
 Index("decisions_by_model", decisions.c.model_version)
+
+
+@event.listens_for(decisions, "after_create")
+def _make_default_partition(_: Table, db: Connection, **__: object) -> None:
+    if db.dialect.name == "postgresql":
+        db.execute(text("CREATE TABLE decisions_default PARTITION OF decisions DEFAULT"))
+
+
+_same = (decisions.c.event_id == decided.c.event_id) & (decisions.c.event_time == decided.c.event_time)
+by_id = decided.join(decisions, _same)
+"""Decisions that are looked for by `decided.event_id`: its time leads to the one partition where it stands."""
+by_id_if_kept = decided.outerjoin(decisions, _same)
 
 alerts = Table(
     "alerts",

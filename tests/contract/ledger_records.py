@@ -19,8 +19,8 @@ SEALER = Sealer(bytes(32))
 PROFILE = load("payments")
 
 
-def recorder_of(ledger, prefix=""):
-    return Recorder(ledger, Codec(PROFILE, prefix=prefix), SEALER, prefix=prefix)
+def recorder_of(ledger, prefix="", **more):
+    return Recorder(ledger, Codec(PROFILE, prefix=prefix), SEALER, prefix=prefix, **more)
 
 
 def decision(event_id="e1", body="aa", score=0.9, amount=12.5, **more):

@@ -82,6 +82,17 @@ def test_an_id_with_another_body_is_counted_as_a_conflict_in_one_chunk_or_two(le
     assert ledger.counters()["conflicts"] == 2
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_the_first_of_an_id_wins_whatever_event_time_a_later_one_carries(ledger, apart):
+    recorder = recorder_of(ledger)
+    first, later = decision(), decision(event_time="2026-05-05T05:05:05+00:00", score=0.1)
+    for chunk in ([first], [later]) if apart else ([first, later],):
+        recorder.record(on_log("decisions", *chunk, first=int(chunk == [later])))
+    assert ledger.decision("e1") == encode(first)
+    assert ledger.counters() == {"events": 1, "repeated": 1}
+    assert ledger.decision_log(NAMES).logged(["e1"]).keys() == {"e1"}
+
+
 def test_records_below_the_stored_offsets_were_written_before(ledger):
     chunk = on_log("decisions", decision("e1"), decision("e2"))
     recorder_of(ledger).record(chunk)
@@ -173,6 +184,9 @@ def test_a_batch_longer_than_a_list_of_ids_may_be_is_recorded_whole(ledger):
         encode(decision("e9", arrived_us=1 << 63)),
         encode(decision("e\0")),
         encode(decision("e9", decided_at="yesterday")),
+        encode(decision("e9", event_time="yesterday")),
+        encode(decision("e9", event_time="2026-01-01T00:00:00")),
+        encode(decision("e9", event_time="0001-01-01T00:00:00+05:00")),
         encode(decision("e9", v=2)),
     ],
 )

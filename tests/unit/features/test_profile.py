@@ -140,6 +140,12 @@ def test_without_a_policy_and_a_stream_the_first_entity_counts(tmp_path: Path) -
     assert profile.alerts_per_day == 100
 
 
+def test_decisions_are_kept_for_ever_unless_the_policy_says_how_long(tmp_path: Path) -> None:
+    assert load(written(tmp_path, GOOD)).keep_decisions_us is None
+    kept = loaded(tmp_path, "= 12.5", '= 12.5\nkeep_decisions = "400d"').keep_decisions_us
+    assert kept == 400 * DAY_US
+
+
 def test_without_entities_each_event_stands_for_itself(tmp_path: Path) -> None:
     text = (
         GOOD.split("[entities]")[0].replace('texts = ["country"]', "") + '[features]\ndeclare = ["amount"]\n'
@@ -181,6 +187,8 @@ FAULTS = [
     ('partition_by = "card"', 'partition_by = "crad"', 17, "'crad', which is no entity (did you mean card?)"),
     ('partition_by = "card"', 'partition_by = "shop"', 14, "shop is optional, but partition_by names it"),
     ('personal = ["card"]', 'personal = ["cart"]', 18, "'cart', which is no entity (did you mean card?)"),
+    ("= 12.5", '= 12.5\nkeep_decisions = "29d"', 32, "keep_decisions must be 30d or longer: so far back"),
+    ("= 12.5", '= 12.5\nkeep_decisions = "forever"', 32, "keep_decisions 'forever' is not a duration"),
     ('card = "card"\n', 'card = "shp"\n', 32, "'shp', which is no entity (did you mean shop?)"),
     ("12.5", "0", 31, "alerts_per_day must be a number above 0"),
     ("12.5", "inf", 31, "alerts_per_day must be a number above 0"),
