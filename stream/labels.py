@@ -166,10 +166,11 @@ class LearnRole:
         ]
 
     def _unknown(self, labels: Sequence[Label]) -> list[Label]:
-        """Those that were neither learned before nor wait already, each once."""
+        """Those that were neither learned before nor wait already, each once: of an id that comes twice the first."""
         known = self._learned.keys() | self._waiting.keys()
         known |= self._log.learned([label.label_id for label in labels])
-        return list({label.label_id: label for label in labels if label.label_id not in known}.values())
+        first = {label.label_id: label for label in reversed(labels)}
+        return [each for each in labels if each.label_id not in known and first[each.label_id] is each]
 
     def _join(self, arrived: Sequence[Label]) -> None:
         labels = self._unknown(arrived)

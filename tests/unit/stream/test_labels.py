@@ -73,13 +73,13 @@ def role_on(log, clock_us=ARRIVED_US, models=None):
     )
 
 
-def labels(*event_ids, first=0, label_ids=None, arrives_us=ARRIVED_US):
+def labels(*event_ids, first=0, label_ids=None, arrives_us=ARRIVED_US, verdicts=None):
     made = []
     for at, event_id in enumerate(event_ids):
         value = {
             "label_id": label_ids[at] if label_ids else f"l-{event_id}",
             "event_id": event_id,
-            "label": "fraud",
+            "label": verdicts[at] if verdicts else "fraud",
             "source": "test",
             "labelled_at": "2026-01-01T00:00:00+00:00",
             "v": 1,
@@ -118,6 +118,15 @@ def test_a_label_that_comes_twice_teaches_once_in_a_chunk_across_chunks_and_acro
     again = role_on(log)
     again.run(labels("a", first=3))
     assert (learned(role), learned(again)) == ([0.0], [])
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_of_two_labels_of_one_id_the_first_teaches_however_they_are_delivered(chunks):
+    role = role_on(FakeLog(["a"]))
+    records = labels("a", "a", verdicts=["fraud", "legitimate"])
+    for chunk in [records] if chunks == 1 else [records[:1], records[1:]]:
+        role.run(chunk)
+    assert role.learner.scorer.learned == [((0.0, 0.0), True)]
 
 
 def test_records_below_the_checkpoint_are_passed_over():
