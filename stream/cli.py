@@ -85,12 +85,17 @@ def weir() -> None:
     """Catch fraud and anomalies in a stream while it flows, and learn from what analysts say."""
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit."""
+def register_all() -> None:
+    """Give `weir` its commands."""
     from stream import cli_doctor, cli_forget, cli_history, cli_look, cli_models, cli_run, cli_topics
 
     for module in (cli_run, cli_history, cli_look, cli_models, cli_topics, cli_doctor, cli_forget):
         module.register(weir)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    register_all()
     sys.excepthook = print_scrubbed
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(ScrubbingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -17,7 +17,7 @@ from stream.records import Outgoing
 from stream.sealing import VERSION as FORMAT_1
 from stream.sealing import Sealer
 
-RECORD, FIELD, CONFLICT = REASONS = ("record", "field", "conflict")
+RECORD, FIELD, CONFLICT, FATAL = REASONS = ("record", "field", "conflict", "fatal")
 """Kinds of reasons: the record cannot be read as a whole, a field cannot be used, the id was used before for something else."""
 
 

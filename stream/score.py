@@ -13,7 +13,7 @@ from stream.codec import Codec, Decoded, encode
 from stream.decisions import ALERTS, DECISIONS
 from stream.emit import Emitter, alerting, now_text
 from stream.keyring import NOBODY, Keyring, Seals
-from stream.letters import CONFLICT, REASONS, DeadLetter, LetterOffice
+from stream.letters import CONFLICT, FATAL, REASONS, DeadLetter, LetterOffice
 from stream.pipeline import Answer, Decision, Pipeline, Refused
 from stream.records import TP, Outgoing, Record
 from stream.watch import UNSEEN, Passing, Reading, counted
@@ -108,7 +108,7 @@ class ScoreRole:
     def _decoded(self, records: Sequence[Record], condemned: str) -> Sequence[Decoded]:
         if condemned:
             whose = self._codec.people  # as their keys say
-            return [self._codec.dead_letter(each, condemned, people=whose(each)) for each in records]
+            return [self._codec.dead_letter(each, condemned, FATAL, people=whose(each)) for each in records]
         return self._codec.decode_many(records)
 
     def answer(self, applying: Applying) -> Outputs:
