@@ -21,6 +21,8 @@ from kafka.errors import (
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
     SaslAuthenticationFailedError,
 )
 
@@ -166,13 +168,20 @@ class KafkaPublisher:
 
     def publish(self, topic: str, records: Sequence[Outgoing]) -> None:
         """Send all records; returns when they are acknowledged, raises what the first failure was."""
-        sent = [
-            self._producer.send(topic, key=record.key, value=record.value, headers=list(record.headers))
-            for record in records
-        ]
-        self._producer.flush()
-        for future in sent:
-            future.get(timeout=REQUEST_MS / 1000)
+        try:
+            sent = [
+                self._producer.send(topic, key=record.key, value=record.value, headers=list(record.headers))
+                for record in records
+            ]
+            self._producer.flush()
+            for future in sent:
+                future.get(timeout=REQUEST_MS / 1000)
+        except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
+            largest = max(len(record.value) for record in records)
+            raise BrokerError(
+                f"a record of {largest:,} bytes is too large for the topic {topic}: its max.message.bytes is less than the "
+                "profile wants (`weir topics create --apply` mends that), or the record is larger than anything Weir sends"
+            ) from error
 
     def close(self) -> None:
         """Give back the connections."""

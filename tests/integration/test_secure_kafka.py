@@ -18,14 +18,18 @@ from kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from stream.broker import ensure_topics, progress_for, publisher_for
+from stream.broker import ensure_topics, progress_for, publisher_for, tail_for
+from stream.champion import Contest, Published
 from stream.config import ConfigError, load
 from stream.kafka import BrokerError
+from stream.publishing import Publishing
 from stream.records import ARRIVED, Outgoing
 from stream.secret import Secret
 from stream.security import KafkaSecurity
+from stream.topics import MODEL_BYTES
 from tests.acceptance.harness import eventually, start, stop
 from tests.integration.kafka_server import USERS, KafkaServer, runnable
+from tests.unit.stream.models_fakes import MODEL, NAMES, Machine, snapshot
 
 NOWHERE = Path("/nonexistent/weir.toml")
 
@@ -210,8 +214,8 @@ def ended(worker):
         raise
 
 
-def said(directory):
-    return (directory / "worker---role-score.out").read_text()
+def said(directory, role="score"):
+    return (directory / f"worker---role-{role}.out").read_text()
 
 
 @pytest.mark.slow
@@ -251,3 +255,42 @@ def test_a_user_that_may_not_read_with_its_group_is_told_so(cluster, tmp_path):
     last = said(tmp_path).strip().splitlines()[-1]
     assert f"the group {cluster.prefix}weir-score" in last
     assert "ACL" in last
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("role", "operation", "lacks"),
+    [("learn", ACLOperation.WRITE, "WRITE"), ("score", ACLOperation.READ, "READ")],
+)
+def test_a_learner_must_be_allowed_to_write_models_and_a_scorer_to_read_them(
+    cluster, tmp_path, role, operation, lacks
+):
+    topics = ("transactions", "labels", "decisions", "alerts", "transactions.dlq", "labels.dlq", "models")
+    ensure_topics(cluster.clear, {cluster.prefix + name: 1 for name in topics})
+    cluster.allow("weir", ACLOperation.READ, ACLOperation.WRITE, ACLOperation.DESCRIBE)
+    cluster.forbid("weir", operation, cluster.prefix + "models")
+    worker = start("worker", "--role", role, directory=tmp_path, **cluster.environment("weir"))
+    assert ended(worker) == 1
+    assert f"lacks what the role {role} needs: {lacks} {cluster.prefix}models." in said(tmp_path, role)
+
+
+@pytest.mark.slow
+def test_models_go_from_a_learner_to_a_scorer_over_tls_with_passwords(cluster, tmp_path):
+    """Each user may do what its role needs on `models`, and no more."""
+    topic = cluster.prefix + "models"
+    ensure_topics(cluster.clear, {topic: 1})
+    cluster.allow("weir", ACLOperation.READ, ACLOperation.WRITE, ACLOperation.DESCRIBE, topics=topic)
+    cluster.allow("reader", ACLOperation.READ, ACLOperation.DESCRIBE, topics=topic)
+    machine = Machine(tmp_path / "keys").learner()
+    learner, scorer = (configured(cluster.environment(user)) for user in ("weir", "reader"))
+
+    def tail_of(config):
+        return lambda: tail_for(config.broker, topic, config.kafka)
+
+    publisher = publisher_for(learner.broker, learner.kafka, MODEL_BYTES)
+    publishing = Publishing(publisher, topic, machine.key, machine.trusted(), tail_of(learner), model=MODEL)
+    publishing.resume(snapshot(1))
+    feed = Published(tail_of(scorer), Contest(machine.trusted(), "f", NAMES, MODEL))
+    assert feed.newest().version == "null-1"
+    feed.close()
+    publishing.close()
