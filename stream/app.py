@@ -151,6 +151,9 @@ def learn_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App
             if held and (chunk is None or chunk.suspected or role.due or pace.due):
                 await checkpoint()
                 pace = Pace()
+            elif chunk is None and role.waiting and pace.due:
+                await checkpoint()  # what the recorder wrote meanwhile, though nothing comes
+                pace = Pace()
             elif chunk is None:
                 await in_thread(role.tend, executor=worker)
 

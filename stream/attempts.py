@@ -36,6 +36,11 @@ class Hand(msgspec.Struct):
     places: list[tuple[str, int, int, int]] = []  # topic, partition, first and last offset
     why: str = ""
 
+    @property
+    def alone(self) -> bool:
+        """Whether this is one record."""
+        return len(self.places) == 1 and self.places[0][2] == self.places[0][3]
+
 
 class Suspect(msgspec.Struct):
     """Records of one partition, at least one of which ended workers."""
@@ -56,7 +61,7 @@ class Suspect(msgspec.Struct):
     @property
     def condemned(self) -> str:
         """The reason to set the record aside; "" while it may be tried again."""
-        if self.first != self.last or self.alone < self.enough:
+        if self.first != self.last or self.alone < self.enough or self.deaths <= self.enough:
             return ""
         how = self.why or "a kill, or a crash of the process"
         return (
@@ -68,11 +73,11 @@ class Suspect(msgspec.Struct):
         """Whether some of these offsets are among its own."""
         return self.first <= last and first <= self.last
 
-    def narrow(self, first: int, last: int, why: str) -> None:
-        """Another death, with these offsets in hand."""
+    def narrow(self, first: int, last: int, alone: bool, why: str) -> None:
+        """Another death, with these offsets in hand; `alone`: this is one record, and there was nothing else."""
         self.first, self.last = max(self.first, first), min(self.last, last)
         self.deaths += 1
-        self.alone += first == last
+        self.alone += alone
         self.why = why
 
 
@@ -181,9 +186,9 @@ class Attempts:
                 each for each in suspects if _place(each) == (topic, partition) and each.meets(first, last)
             ]
             for each in met:
-                each.narrow(first, last, hand.why)
+                each.narrow(first, last, hand.alone, hand.why)
             if not met:
-                suspects.append(Suspect(topic, partition, first, last, 1, int(first == last), hand.why))
+                suspects.append(Suspect(topic, partition, first, last, 1, int(hand.alone), hand.why))
             logger.warning(
                 "%s[%d]: a worker ended with the records %d to %d in hand (%s)",
                 *(topic, partition, first, last, hand.why or "it could not say why"),

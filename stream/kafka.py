@@ -35,6 +35,9 @@ from stream.topics import DEAD_LETTER_BYTES
 CONNECT_MS = 15_000
 """How long brokers may take to answer at all."""
 
+RECONNECT_MS = 1_000
+"""How long a publisher waits at most before it looks again whether a broker that was away is back; not half a minute."""
+
 NOT_TRUSTED = "Handshake failed"
 """kafka-python's words for a TLS connection that was not made."""
 
@@ -162,6 +165,7 @@ class KafkaPublisher:
                 linger_ms=5,
                 request_timeout_ms=REQUEST_MS,
                 bootstrap_timeout_ms=CONNECT_MS,
+                reconnect_backoff_max_ms=RECONNECT_MS,
                 max_request_size=largest,
                 **security.client(),
             )

@@ -6,7 +6,7 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
-from stream.kafka import CONNECT_MS, BrokerError, record_of, servers_of, told
+from stream.kafka import CONNECT_MS, RECONNECT_MS, BrokerError, record_of, servers_of, told
 from stream.records import Record
 from stream.security import IN_THE_CLEAR, KafkaSecurity
 from stream.topics import MODEL_BYTES
@@ -25,6 +25,7 @@ class KafkaTail:
             self._consumer: Any = KafkaConsumer(
                 bootstrap_servers=servers_of(url),
                 bootstrap_timeout_ms=CONNECT_MS,
+                reconnect_backoff_max_ms=RECONNECT_MS,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",  # compaction and retention take away where it stood
                 max_partition_fetch_bytes=MODEL_BYTES,

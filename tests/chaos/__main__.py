@@ -15,6 +15,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,13 +23,14 @@ from rich.console import Console
 from rich.table import Table
 
 from stream.records import Record
-from tests.chaos import ends, stores  # noqa: F401 - they put their faults on the list
+from tests.chaos import brokers, ends, members, stores  # noqa: F401 - they put their faults on the list
 from tests.chaos.fault import FAULTS, Fault
 from tests.chaos.oracle import Oracle
 from tests.chaos.places import NotHere, Places
 from tests.chaos.stage import Stage
 from tests.chaos.story import Arrival, story
-from tests.chaos.verdict import judge
+from tests.chaos.verdict import judge, learned, readable, seen
+from tests.chaos.worker import eventually
 
 
 class Outcome(NamedTuple):
@@ -82,6 +84,7 @@ def run(chosen: Sequence[Fault], seed: int, console: Console, *, keep: bool) -> 
         for each in chosen:
             outcomes.append(one(each, seed, arrivals, oracle, places, keep=keep))
             console.print(line(outcomes[-1]), markup=False)
+            sys.stdout.flush()
     return outcomes
 
 
@@ -109,8 +112,16 @@ def play(fault: Fault, stage: Stage) -> tuple[str, list[str]]:
     """The fault, the wait until all is done, and the verdict."""
     broken = fault.run(stage)
     stage.settle()
+    if stage.of("learn"):
+        taught(stage)
     ended = stage.stop_workers()
     return broken, ended + judge(stage)
+
+
+def taught(stage: Stage) -> None:
+    """A label whose decision was not recorded yet is learned some seconds later, though nothing else comes."""
+    with suppress(TimeoutError):  # the verdict says what is missing
+        eventually(lambda: not learned(stage, seen(stage, readable(stage))), "all is learned", 20.0, 1.0)
 
 
 def as_records(arrivals: Sequence[Arrival]) -> list[Record]:

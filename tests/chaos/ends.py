@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
+
+import msgspec
 
 from stream.crash_points import POINTS
+from stream.decisions import TRANSACTIONS
 from tests.chaos.fault import fault
 from tests.chaos.stage import Stage
-from tests.chaos.worker import Worker, eventually
+from tests.chaos.story import Arrival
+from tests.chaos.worker import POISON, Worker, eventually
 
 ROLES = ("score", "record", "learn")
 
@@ -92,6 +97,40 @@ def standing_still(stage: Stage) -> str:
         stage.moment(3.0)
         worker.send(signal.SIGCONT)
     return "score, record and learn, one after the other"
+
+
+@fault(short=True)
+def poisoned_event(stage: Stage) -> str:
+    """An event at which the scorer raises what nobody expected: it is set aside, and everything else goes on."""
+    return poisoned(stage, "raise")
+
+
+@fault()
+def deadly_event(stage: Stage) -> str:
+    """An event that kills the scorer without a word."""
+    return poisoned(stage, "kill")
+
+
+def poisoned(stage: Stage, how: str) -> str:
+    """Choose an event that comes once, and let every scorer end at it."""
+    came = Counter(msgspec.json.decode(each.record.value)["id"] for each in readable(stage))
+    alone = [name for name, times in came.items() if times == 1 and name != "the-last"]
+    stage.poison = stage.chance.choice(alone)
+    worker = stage.worker("score", **{POISON: f"{how}:{stage.poison}"})
+    stage.begin()
+    eventually(lambda: "is set aside as a dead letter" in worker.text(), "it is set aside")
+    if len(worker.ends) > 6:
+        raise AssertionError(f"it took {len(worker.ends)} workers to find it")
+    return f"{stage.poison}, found after {len(worker.ends)} workers ended"
+
+
+def readable(stage: Stage) -> list[Arrival]:
+    """The payments of the story that have an id of their own."""
+    return [
+        each
+        for each in stage.arrivals
+        if each.topic == TRANSACTIONS and each.record.value.startswith(b'{"id":"pay-')
+    ]
 
 
 def begin_all(stage: Stage) -> list[Worker]:

@@ -9,7 +9,8 @@ from tests.chaos.stage import Stage
 
 Break = Callable[[Stage], str]
 
-EMBEDDED, KAFKA, CLUSTER = "embedded", "kafka", "cluster"
+EMBEDDED, KAFKA, CLUSTER, LOSSY = "embedded", "kafka", "cluster", "lossy"
+"""The logs: our own, a broker, three of them, and one behind a network that loses answers."""
 
 
 class Fault(NamedTuple):

@@ -14,9 +14,11 @@ from stream.decisions import ALERTS, DECISIONS, TRANSACTIONS
 from tests.acceptance.harness import env
 from tests.chaos.logs import EmbeddedLog, Fed
 from tests.chaos.oracle import PROFILE, Oracle
+from tests.chaos.proxy import Proxy
 from tests.chaos.story import Arrival, runs
 from tests.chaos.worker import Worker, eventually
 from tests.contract.valkey import Valkey
+from tests.integration.kafka_server import KafkaServer
 
 LOAD_SECONDS = 5.0
 """How long a story takes to arrive."""
@@ -43,6 +45,9 @@ class Stage:
         self.servers: list[Valkey] = []
         self.workers: list[Worker] = []
         self.environment: dict[str, str] = {}
+        self.brokers: list[KafkaServer] = []
+        self.proxy: Proxy | None = None
+        self.poison = ""  # the id of an event that ends whoever decides it
         self.load_seconds = LOAD_SECONDS
         self._feeder = threading.Thread(target=self._feed, daemon=True)
         self._hurry = threading.Event()

@@ -17,6 +17,7 @@ from features.events import Label
 from features.ids import label_key
 from stream.codec import Codec
 from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
+from stream.letters import AsItCame
 from stream.records import Record
 from stream.review import tables
 from stream.review.ledger import Ledger
@@ -39,6 +40,8 @@ def judge(stage: Stage) -> Trouble:
     told = told_by_store(stage)
     expected = stage.oracle.expected(in_order(stage, None if whole else told))
     made = seen(stage, expected.labels)
+    if stage.poison:
+        expected = set_aside(stage, expected, made)
     troubles = compared(expected, made, loose=() if whole else LATE)
     troubles += fed(stage) + labels_once(expected, told)
     roles = {worker.role for worker in stage.workers}
@@ -47,6 +50,24 @@ def judge(stage: Stage) -> Trouble:
     if "learn" in roles:
         troubles += learned(stage, made)
     return troubles
+
+
+def set_aside(stage: Stage, expected: Expected, made: Expected) -> Expected:
+    """The poisoned event ends as a dead letter that says so, and not as a decision."""
+    decisions, alerts = dict(expected.decisions), dict(expected.alerts)
+    del decisions[stage.poison]
+    alerts.pop(f"alert-{stage.poison}", None)
+    codec, letters = Codec(stage.oracle.profile), dict(expected.dead_letters)
+    for record in stage.log.read(TRANSACTIONS):
+        place = record.topic, record.partition, record.offset
+        if getattr(codec.decode(record), "event_id", None) == stage.poison:
+            reason, _ = made.dead_letters.get(place, ("", b""))
+            said = "had this record in hand" in reason
+            letters[place] = (
+                reason if said else "a reason that says what it did",
+                AsItCame(record.key, record.value),
+            )
+    return expected._replace(decisions=decisions, alerts=alerts, dead_letters=letters)
 
 
 def seen(stage: Stage, labels: dict[str, Label]) -> Expected:
@@ -174,6 +195,15 @@ def _said(packed: bytes, owners: int) -> list[tuple[bytes, int]]:
 def _decoded(stage: Stage) -> list[Any]:
     decoded = Codec(stage.oracle.profile).decode_many(stage.log.read(TRANSACTIONS, LABELS))
     return [event for event in decoded if hasattr(event, "event_id")]
+
+
+def readable(stage: Stage) -> dict[str, Label]:
+    """The labels that can be read, by id: the first of each."""
+    found: dict[str, Label] = {}
+    for event in _decoded(stage):
+        if isinstance(event, Label):
+            found.setdefault(event.label_id, event)
+    return found
 
 
 def labels_once(expected: Expected, told: Told) -> Trouble:

@@ -28,6 +28,9 @@ NURSERY.set_forkserver_preload(
     ]
 )
 
+POISON = "WEIR_CHAOS_POISON"
+"""In a worker's environment: "raise:EVENT" or "kill:EVENT"."""
+
 PAUSE_SECONDS = 0.3
 STOP_SECONDS = 30.0
 
@@ -55,8 +58,9 @@ class Worker:
         environment = dict(self._environment)
         if self._crashes:
             environment[VARIABLE] = self._crashes.pop(0)
-        self._process = NURSERY.Process(target=live, args=(self.role, environment, self.output))
-        self._process.start()
+        process = NURSERY.Process(target=live, args=(self.role, environment, self.output))
+        process.start()
+        self._process = process
 
     def _keep(self) -> None:
         while not self._stopping.wait(0.02):
@@ -96,7 +100,7 @@ class Worker:
 
     def text(self) -> str:
         """All that it said."""
-        return self.output.read_text(errors="replace")
+        return self.output.read_text(errors="replace") if self.output.exists() else ""
 
 
 def live(role: str, environment: Mapping[str, str], output: Path) -> None:
@@ -107,9 +111,27 @@ def live(role: str, environment: Mapping[str, str], output: Path) -> None:
     with output.open("ab", buffering=0) as file:
         for number in (sys.stdout.fileno(), sys.stderr.fileno()):
             os.dup2(file.fileno(), number)
+    if event := environment.get(POISON):
+        poisoned(*event.split(":", 1))
     from stream.cli import main
 
     main(["worker", "--role", role])
+
+
+def poisoned(how: str, event_id: str) -> None:
+    """An event at which this process raises what nobody expected, or ends, once the store has applied it."""
+    from stream.pipeline import Pipeline
+
+    answer = Pipeline.answer
+
+    def answering(pipeline, events, *more):
+        if any(event.event_id == event_id and not hasattr(event, "label_id") for event in events):
+            if how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise ValueError("nobody expected this event")
+        return answer(pipeline, events, *more)
+
+    Pipeline.answer = answering
 
 
 def eventually(condition, what: str, seconds: float = 120.0, pause: float = 0.05):

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.integration.certificates import Authority
@@ -15,11 +16,11 @@ START_SECONDS = 60.0
 
 SETTINGS = """
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
+node.id={node}
+controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={directory}/data
 auto.create.topics.enable=false
@@ -28,6 +29,15 @@ offsets.topic.num.partitions=4
 group.initial.rebalance.delay.ms=0
 """
 
+
+CLUSTER_SETTINGS = """
+default.replication.factor={count}
+min.insync.replicas=2
+offsets.topic.replication.factor={count}
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
+"""
+"""One broker of three may be gone: what is acknowledged lies on two."""
 
 SECURE_SETTINGS = """
 listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{sasl},SSL://127.0.0.1:{tls},CONTROLLER://127.0.0.1:{controller}
@@ -54,18 +64,39 @@ USERS = {"admin": "admin-password-1", "weir": "weir-password-2", "reader": "read
 class KafkaServer:
     """A broker that keeps everything in one directory."""
 
-    def __init__(self, home: Path, directory: Path, *, secure: bool = False) -> None:
+    def __init__(
+        self,
+        home: Path,
+        directory: Path,
+        *,
+        secure: bool = False,
+        node: int = 1,
+        controllers: Sequence[int] = (),
+        advertised: int | None = None,
+    ) -> None:
         """Use the jars in `home`/libs, or `home` as the unpacked distribution has them.
 
-        A `secure` one has, beside the listener in the clear, one with SASL_SSL and one with TLS on both sides.
+        A `secure` one has, beside the listener in the clear, one with SASL_SSL and one with TLS on both sides. Of a
+        cluster it is one `node` (from 1), and knows the ports of all `controllers`. Clients are told the port
+        `advertised`, where that is not its own.
         """
         self._jars = f"{home}/libs/*"
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
         self.port, controller, self.sasl_port, self.tls_port = _free_ports(4)
+        controllers = controllers or (controller,)
         directory.mkdir(parents=True)
         self._settings = directory / "server.properties"
-        settings = SETTINGS.format(port=self.port, controller=controller, directory=directory)
+        settings = SETTINGS.format(
+            port=self.port,
+            advertised=advertised or self.port,
+            node=node,
+            voters=",".join(f"{number}@127.0.0.1:{port}" for number, port in enumerate(controllers, 1)),
+            controller=controllers[node - 1],
+            directory=directory,
+        )
+        if len(controllers) > 1:
+            settings += CLUSTER_SETTINGS.format(count=len(controllers))
         if secure:
             self.authority = Authority(directory / "tls")
             settings += SECURE_SETTINGS.format(
@@ -93,6 +124,11 @@ class KafkaServer:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start it."""
         with (self._directory / "kafka.out").open("ab") as output:
             self._process = subprocess.Popen(
                 [
@@ -108,8 +144,12 @@ class KafkaServer:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+
+    def wait(self) -> None:
+        """Wait until it takes connections."""
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
+            assert self._process is not None
             assert self._process.poll() is None, f"Kafka ended: see {self._directory}/kafka.out"
             assert time.monotonic() < deadline, f"Kafka did not answer: see {self._directory}/kafka.out"
             time.sleep(0.1)
@@ -124,6 +164,15 @@ class KafkaServer:
             self._process.send_signal(number)
             self._process.wait(START_SECONDS)
             self._process = None
+
+
+def cluster(home: Path, directory: Path, count: int = 3) -> list[KafkaServer]:
+    """The nodes of a cluster; each is to be started, and all of them before the first is ready."""
+    controllers = _free_ports(count)
+    return [
+        KafkaServer(home, directory / str(node), node=node, controllers=controllers)
+        for node in range(1, count + 1)
+    ]
 
 
 def runnable(home: Path) -> str | None:

@@ -52,6 +52,25 @@ def test_the_record_that_raises_is_found_within_three_deaths_and_it_alone(tmp_pa
     assert [record.offset for record in piece.records] == [bad]
 
 
+def test_what_was_in_hand_beside_the_record_that_raises_is_not_condemned(tmp_path):
+    attempts = Attempts(tmp_path, "g")
+    attempts.has(A, (5, 5))
+    attempts.has(B, (0, 0))
+    attempts.died(FAULT)
+    attempts._file.close()
+    assert life(tmp_path, run(5, 5), dies_of=5)[1]  # alone now
+    attempts = Attempts(tmp_path, "g")
+    assert [bool(piece.condemned) for piece in attempts.pieces(A, run(5, 5))] == [True]
+    assert [bool(piece.condemned) for piece in attempts.pieces(B, run(0, 0, B))] == [False]
+    attempts._file.close()
+
+
+def test_one_death_condemns_nobody(tmp_path):
+    life(tmp_path, run(5, 5), dies_of=5)
+    (piece,) = life(tmp_path, run(5, 5))[0]
+    assert (piece.suspected, piece.condemned) == (True, "")
+
+
 def test_the_record_that_kills_in_silence_is_found_too(tmp_path):
     count, (piece,) = deaths(tmp_path, run(0, 499), 77, how=None)
     assert count <= 5
