@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
+import psycopg
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     func,
     literal,
 )
+from sqlalchemy.exc import DBAPIError
 
 LEAST = 50
 """Rows from which these ways are faster than an INSERT for each."""
@@ -48,15 +50,31 @@ def copy(db: Connection, table: Table, names: Sequence[str], rows: Sequence[Row]
     """COPY these columns of rows into a table."""
     values = itemgetter(*names)
     kinds = [KINDS[type(table.c[name].type)] for name in names]
-    driver: Any = db.connection.driver_connection
     quoted = ", ".join(f'"{name}"' for name in names)
-    with (
-        driver.cursor() as cursor,
-        cursor.copy(f"COPY {table.name} ({quoted}) FROM STDIN (FORMAT BINARY)") as sink,
-    ):
-        sink.set_types(kinds)
-        for row in rows:
-            sink.write_row(values(row))
+    driver: Any = db.connection.driver_connection
+    statement = f"COPY {table.name} ({quoted}) FROM STDIN (FORMAT BINARY)"
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as sink:
+            sink.set_types(kinds)
+            for row in rows:
+                sink.write_row(values(row))
+    except psycopg.Error as error:
+        raise _as_sqlalchemys(db, statement, error, driver.closed) from error
+
+
+def _as_sqlalchemys(db: Connection, statement: str, error: psycopg.Error, lost: bool) -> BaseException:
+    """The driver's error as everybody else of ours expects it, as if SQLAlchemy had run the statement."""
+    if lost:
+        db.invalidate()
+    return DBAPIError.instance(
+        statement,
+        None,
+        error,
+        psycopg.Error,
+        hide_parameters=True,
+        connection_invalidated=lost,
+        dialect=db.dialect,
+    )
 
 
 def unnested(described: Table, names: Sequence[str], rows: Sequence[Row]) -> FromClause:

@@ -195,6 +195,13 @@ def keep_positions(db: Connection, reader: str, positions: Mapping[TP, int]) -> 
         db.execute(ahead, rows)
 
 
+def holds_positions(db: Connection, reader: str, positions: Mapping[TP, int]) -> bool:
+    """Whether a reader has come so far."""
+    p = tables.positions.c
+    kept = {TP(row.topic, row.part): row.after for row in db.execute(select(*p).where(p.reader == reader))}
+    return all(kept.get(tp, 0) >= after for tp, after in positions.items())
+
+
 def _rows(
     db: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
 ) -> tuple[Any, list[Mapping[str, Any]] | None]:

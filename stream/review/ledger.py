@@ -5,6 +5,7 @@ So a record that is delivered again changes nothing, whatever died in between.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Any, Self
 
 import msgspec
 from sqlalchemy import ColumnElement, Engine, Row, delete, func, select
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from features.events import Label, to_datetime
 from models.snapshot import Snapshot
@@ -19,9 +21,10 @@ from stream.crash_points import reached
 from stream.labels import Vector, vector_of
 from stream.records import TP
 from stream.review import tables as t
-from stream.review.database import RECORD, LedgerError, connect, keep_positions, one_writer
+from stream.review.database import RECORD, LedgerError, connect, holds_positions, keep_positions, one_writer
 from stream.review.learning import DecisionLog, Features
 from stream.review.leases import SqlLeases
+from stream.review.patience import patiently, reason_of
 from stream.review.periods import Periods, start_of
 from stream.review.recording import Batch, record_batch
 from stream.review.retention import retain
@@ -29,6 +32,8 @@ from stream.review.retention import retain
 __all__ = ["Batch", "DeadLetterRow", "DecisionLog", "Ledger", "LedgerError"]
 
 RECORDER = "record"
+
+NOT_RECORDED = "a batch cannot be recorded"
 
 HOUR_US = 3_600_000_000
 
@@ -66,10 +71,27 @@ class Ledger:
     # --- the recorder's side
 
     def record(self, batch: Batch) -> Counter[str]:
-        """Write a batch and its offsets in one transaction; what is there already is left as it is, and counted."""
+        """Write a batch and its offsets in one transaction; what is there already is left as it is, and counted.
+
+        A database that is away for a moment is asked again. Raises LedgerError if it does not take the batch, of
+        which nothing is kept then, and DataError or IntegrityError if that is the batch's own fault.
+        """
+        attempts = itertools.count()
+        try:
+            return patiently(lambda: self._record(batch, again=next(attempts) > 0), NOT_RECORDED)
+        except (DataError, IntegrityError):
+            raise
+        except DBAPIError as error:
+            raise LedgerError(
+                f"{NOT_RECORDED}: {reason_of(error)}; nothing of this batch is kept, and it comes again"
+            ) from error
+
+    def _record(self, batch: Batch, again: bool) -> Counter[str]:
         self._periods.prepare(batch.decisions, now_us())
         with self.engine.begin() as db:
             one_writer(db, RECORD)
+            if again and holds_positions(db, RECORDER, batch.positions):
+                return Counter()  # it was committed before the connection broke
             counts = record_batch(db, batch)
             keep_positions(db, RECORDER, batch.positions)
             reached("record.written")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, Engine, delete, func, insert, null, select
-from sqlalchemy.exc import OperationalError
 
 from stream.keyring import Held, Newcomer
 from stream.review import tables as t
 from stream.review.database import PEOPLE, in_chunks, insert_new, one_writer, shared_writer
+from stream.review.patience import patiently
 from stream.sealing import Sealer, SealError
 
 logger = logging.getLogger(__name__)
@@ -21,10 +19,7 @@ logger = logging.getLogger(__name__)
 MASTER = "seal key"
 """In the table of counters: the id of the master key, as a number."""
 
-PATIENCE_S = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
-"""Waits between attempts: a server that restarts is back within them."""
-
-T = TypeVar("T")
+WHAT = "people's keys cannot be had"
 
 
 class People:
@@ -39,7 +34,7 @@ class People:
     def find(self, people: Iterable[str]) -> dict[str, Held]:
         """Those of these people of whom anything is known."""
         wanted = list(people)
-        return _patiently(lambda: self._found(wanted))
+        return patiently(lambda: self._found(wanted), WHAT)
 
     def _found(self, wanted: Sequence[str]) -> dict[str, Held]:
         with self._reading.connect() as db:
@@ -47,7 +42,7 @@ class People:
 
     def make(self, newcomers: Sequence[Newcomer]) -> dict[str, Held]:
         """Keep keys for people who have none and were not forgotten since their event came; gives what is kept then."""
-        return _patiently(lambda: self._made(newcomers))
+        return patiently(lambda: self._made(newcomers), WHAT)
 
     def _made(self, newcomers: Sequence[Newcomer]) -> dict[str, Held]:
         people = [each.person for each in newcomers]
@@ -89,7 +84,7 @@ class People:
 
     def forgotten(self, after: int) -> tuple[int, list[str]]:
         """The number of the newest forgetting, and who was forgotten after the number `after`."""
-        return _patiently(lambda: self._forgotten(after))
+        return patiently(lambda: self._forgotten(after), WHAT)
 
     def _forgotten(self, after: int) -> tuple[int, list[str]]:
         f = t.forgotten.c
@@ -126,13 +121,3 @@ def _refuse_other_master(engine: Engine, sealer: Sealer) -> None:
             f"what this database holds is sealed with the key {found:08x}, and the seal key here is {sealer.key_id}: "
             "name the file of the other one (WEIR_SEAL_KEY_FILE), the same on every machine"
         )
-
-
-def _patiently(ask: Callable[[], T]) -> T:
-    for wait in PATIENCE_S:
-        try:
-            return ask()
-        except OperationalError as error:
-            logger.warning("people's keys cannot be had, trying again: %s", type(error.orig).__name__)
-            time.sleep(wait)
-    return ask()

@@ -1,5 +1,7 @@
 """The schema's history: every revision leads to the next and back with the data in the tables, on every database."""
 
+# ruff: noqa: F811 - pytest's fixtures are asked for by name
+
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +35,7 @@ OLDEST = "0001"
 
 
 @pytest.fixture
-def empty(database):  # noqa: F811
+def empty(database):
     """An engine on a database that Weir has not seen yet."""
     engine = _engine(make_url(database))
     yield engine
@@ -79,7 +81,7 @@ def rows(engine):
         }
 
 
-def fill(ledger):  # noqa: F811
+def fill(ledger):
     """Something in every table."""
     recorder_of(ledger).record(
         [
@@ -98,7 +100,7 @@ def fill(ledger):  # noqa: F811
     ledger.leases().take(None, "here")
 
 
-def test_the_migrations_make_what_the_tables_say(empty, make_database):  # noqa: F811
+def test_the_migrations_make_what_the_tables_say(empty, make_database):
     go(empty, head())
     made = _engine(make_url(make_database()))
     tables.metadata.create_all(made)
@@ -126,7 +128,7 @@ def test_the_revisions_are_one_line_numbered_as_their_files():
 
 
 @pytest.mark.parametrize("revision", revisions())
-def test_data_survives_the_way_down_and_up_again(ledger, revision):  # noqa: F811
+def test_data_survives_the_way_down_and_up_again(ledger, revision):
     fill(ledger)
     whole = rows(ledger.engine)
     assert [name for name, found in whole.items() if not found] == []
@@ -140,7 +142,7 @@ def test_data_survives_the_way_down_and_up_again(ledger, revision):  # noqa: F81
     assert rows(ledger.engine) == below
 
 
-def test_at_the_end_of_the_way_down_nothing_is_left(ledger):  # noqa: F811
+def test_at_the_end_of_the_way_down_nothing_is_left(ledger):
     fill(ledger)
     go(ledger.engine, BASE)
     assert set(inspect(ledger.engine).get_table_names()) == {"alembic_version"}
@@ -148,7 +150,7 @@ def test_at_the_end_of_the_way_down_nothing_is_left(ledger):  # noqa: F811
     assert recorder_of(ledger).record(on_log("decisions", decision("e1")))["events"] == 1
 
 
-def test_a_database_of_the_first_weirs_is_adopted_with_what_is_in_it(ledger, database):  # noqa: F811
+def test_a_database_of_the_first_weirs_is_adopted_with_what_is_in_it(ledger, database):
     fill(ledger)
     go(ledger.engine, OLDEST)
     before = rows(ledger.engine)
@@ -165,7 +167,7 @@ def test_a_database_of_the_first_weirs_is_adopted_with_what_is_in_it(ledger, dat
 
 
 @pytest.mark.parametrize("mark", ["alembic_version", "schema_version"])
-def test_a_database_newer_than_this_weir_is_refused_by_its_number(ledger, database, mark):  # noqa: F811
+def test_a_database_newer_than_this_weir_is_refused_by_its_number(ledger, database, mark):
     with ledger.engine.begin() as db:
         if mark == "schema_version":
             db.execute(text("DROP TABLE alembic_version"))
@@ -176,7 +178,7 @@ def test_a_database_newer_than_this_weir_is_refused_by_its_number(ledger, databa
         Ledger.open(database)
 
 
-def test_alembic_is_not_loaded_where_there_is_nothing_to_migrate(database):  # noqa: F811
+def test_alembic_is_not_loaded_where_there_is_nothing_to_migrate(database):
     code = (
         "import sys; from stream.review.ledger import Ledger; Ledger.open(sys.argv[1]); Ledger.open(sys.argv[1]);"
         "sys.exit('alembic' in sys.modules)"

@@ -10,8 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from stream.envelope import fresh_key
 from stream.keyring import Held, Keyring, Newcomer
-from stream.review import people as people_module
-from stream.review import tables
+from stream.review import patience, tables
 from stream.review.people import People
 from stream.sealing import Sealer, SealError
 from tests.contract.ledger_records import SEALER
@@ -120,7 +119,7 @@ def test_another_master_key_is_refused_before_it_makes_keys(people, ledger):  # 
 
 
 def test_a_database_that_is_away_for_a_moment_is_asked_again(people, monkeypatch):
-    monkeypatch.setattr(people_module, "PATIENCE_S", (0.0, 0.0))
+    monkeypatch.setattr(patience, "PATIENCE_S", (0.0, 0.0))
     faults = [OperationalError("", {}, Exception("gone")), OperationalError("", {}, Exception("gone"))]
     real = people._found
 

@@ -1,5 +1,7 @@
 """Old decisions are let go with their ids, a bounded piece at a time, on every database."""
 
+# ruff: noqa: F811 - pytest's fixtures are asked for by name
+
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -37,7 +39,7 @@ def ago(event_id, days, *, arrived=None, **more):
     )
 
 
-def let_all_go(ledger, keep_us=KEEP_US):  # noqa: F811
+def let_all_go(ledger, keep_us=KEEP_US):
     """How many steps it took."""
     steps = 1
     while ledger.let_go(keep_us):
@@ -45,7 +47,7 @@ def let_all_go(ledger, keep_us=KEEP_US):  # noqa: F811
     return steps
 
 
-def kept(ledger):  # noqa: F811
+def kept(ledger):
     """The ids of the decisions that are kept, which are those that are remembered."""
     with ledger.engine.connect() as db:
         decisions = set(db.execute(select(tables.decisions.c.event_id)).scalars())
@@ -54,7 +56,7 @@ def kept(ledger):  # noqa: F811
     return decisions
 
 
-def test_decisions_of_months_that_are_wholly_too_old_are_let_go_with_their_ids(ledger):  # noqa: F811
+def test_decisions_of_months_that_are_wholly_too_old_are_let_go_with_their_ids(ledger):
     recorder = recorder_of(ledger)
     recorder.record(on_log("decisions", *(ago(f"e{days}", days) for days in (0, 40, 74, 76, 110, 140))))
     let_all_go(ledger)
@@ -65,7 +67,7 @@ def test_decisions_of_months_that_are_wholly_too_old_are_let_go_with_their_ids(l
     assert (again["events"], again["repeated"]) == (1, 1)
 
 
-def test_a_decision_whose_case_is_open_stays_until_it_is_closed(ledger):  # noqa: F811
+def test_a_decision_whose_case_is_open_stays_until_it_is_closed(ledger):
     recorder, queue = recorder_of(ledger), ReviewQueue(ledger, SEALER.open)
     recorder.record(on_log("decisions", ago("open", 100), ago("closed", 100), ago("none", 100)))
     recorder.record([*on_log("alerts", alert("open"), alert("closed")), *on_log("labels", label("closed"))])
@@ -79,7 +81,7 @@ def test_a_decision_whose_case_is_open_stays_until_it_is_closed(ledger):  # noqa
     assert kept(ledger) == set()
 
 
-def test_an_old_event_that_came_late_stays_as_long_as_one_that_came_in_time(ledger):  # noqa: F811
+def test_an_old_event_that_came_late_stays_as_long_as_one_that_came_in_time(ledger):
     recorder = recorder_of(ledger)
     recorder.record(on_log("decisions", ago("old", 100), ago("late", 100, arrived=3)))
     let_all_go(ledger)
@@ -87,7 +89,7 @@ def test_an_old_event_that_came_late_stays_as_long_as_one_that_came_in_time(ledg
     assert recorder.record(on_log("decisions", ago("late", 100, arrived=3), first=2))["repeated"] == 1
 
 
-def test_one_transaction_deletes_a_bounded_number_of_rows(ledger, monkeypatch):  # noqa: F811
+def test_one_transaction_deletes_a_bounded_number_of_rows(ledger, monkeypatch):
     monkeypatch.setattr(retention, "ROWS", 10)
     far = datetime(1960, 1, 1, tzinfo=UTC).isoformat()  # in no month's partition
     chunk = on_log("decisions", *(decision(f"e{number}", event_time=far) for number in range(35)))
@@ -100,7 +102,7 @@ def test_one_transaction_deletes_a_bounded_number_of_rows(ledger, monkeypatch): 
 
 
 @pytest.mark.parametrize("arrival", [datetime(2099, 1, 1, tzinfo=UTC), datetime(1999, 1, 1, tzinfo=UTC)])
-def test_one_arrival_from_another_century_does_not_empty_the_ledger(ledger, arrival):  # noqa: F811
+def test_one_arrival_from_another_century_does_not_empty_the_ledger(ledger, arrival):
     strange = decision(
         "strange", event_time=arrival.isoformat(), arrived_us=to_us(arrival), decided_at=NOW.isoformat()
     )
@@ -109,7 +111,7 @@ def test_one_arrival_from_another_century_does_not_empty_the_ledger(ledger, arri
     assert {"e3", "strange"} <= kept(ledger)
 
 
-def test_the_age_of_a_history_is_told_by_its_own_clock(ledger):  # noqa: F811
+def test_the_age_of_a_history_is_told_by_its_own_clock(ledger):
     """It is recorded today, but its newest event arrived in 2018: nothing is older than what that says."""
     at = datetime(2018, 6, 15, tzinfo=UTC)
     days = [at - timedelta(days=back) for back in (200, 10, 0)]
@@ -122,7 +124,7 @@ def test_the_age_of_a_history_is_told_by_its_own_clock(ledger):  # noqa: F811
     assert kept(ledger) == {"0605", "0615"}
 
 
-def test_the_recorder_lets_go_now_and_then_and_while_there_is_more_with_every_chunk(ledger, monkeypatch):  # noqa: F811
+def test_the_recorder_lets_go_now_and_then_and_while_there_is_more_with_every_chunk(ledger, monkeypatch):
     monkeypatch.setattr(retention, "ROWS", 1)
     seconds = [1.0]
     recorder = recorder_of(ledger, keep_us=KEEP_US, clock=lambda: seconds[0])
@@ -139,6 +141,6 @@ def test_the_recorder_lets_go_now_and_then_and_while_there_is_more_with_every_ch
     assert "e4" not in kept(ledger)
 
 
-def test_without_a_limit_everything_is_kept(ledger):  # noqa: F811
+def test_without_a_limit_everything_is_kept(ledger):
     recorder_of(ledger).record(on_log("decisions", ago("e900", 900), ago("e0", 0)))
     assert kept(ledger) == {"e900", "e0"}

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import pwd
+import socket
+import subprocess
 from itertools import count
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -42,3 +46,43 @@ def make_database():
     with admin.connect() as db:
         db.execute(text(f"DROP DATABASE {url.database} WITH (FORCE)"))
     admin.dispose()
+
+
+class PostgresServer:
+    """A PostgreSQL of our own, to be broken; skips where none is installed."""
+
+    def __init__(self, directory: Path) -> None:
+        """Make an empty cluster in `directory`, which the user postgres must be able to enter."""
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
+        if not found:
+            pytest.skip("no pg_ctl in /usr/lib/postgresql")
+        self._bins, self._data, self._log = found[-1].parent, directory / "data", directory / "log"
+        self._user = pwd.getpwnam("postgres") if os.getuid() == 0 else None
+        if self._user:
+            os.chown(directory, self._user.pw_uid, self._user.pw_gid)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self._run("initdb", "-U", "weir", "-A", "trust", "-N")
+        with (self._data / "postgresql.conf").open("a") as file:
+            file.write(f"port = {self.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n")
+        self.ctl("start")
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://weir@127.0.0.1:{self.port}/postgres"
+
+    def ctl(self, *command: str) -> None:
+        """start, stop or restart."""
+        self._run("pg_ctl", "-w", "-l", str(self._log), *command)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        demoted = {"user": self._user.pw_uid, "group": self._user.pw_gid} if self._user else {}
+        subprocess.run(
+            [self._bins / program, "-D", self._data, *arguments],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            **demoted,
+        )

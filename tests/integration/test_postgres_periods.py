@@ -1,5 +1,7 @@
 """Decisions stand in a partition a month on PostgreSQL, made ahead, whatever times the events claim."""
 
+# ruff: noqa: F811 - pytest's fixtures are asked for by name
+
 import pytest
 from sqlalchemy import text
 
@@ -15,13 +17,13 @@ from tests.integration.postgres import make_database  # noqa: F401
 MAY, JUNE, JULY = "decisions_20260501_20260601", "decisions_20260601_20260701", "decisions_20260701_20260801"
 
 
-def places(ledger):  # noqa: F811
+def places(ledger):
     """By event: the partition in which its decision stands."""
     with ledger.engine.connect() as db:
         return dict(db.execute(text("SELECT event_id, tableoid::regclass::text FROM decisions")).all())
 
 
-def partitions(ledger):  # noqa: F811
+def partitions(ledger):
     with ledger.engine.connect() as db:
         return [span.name for span in periods.spans(db)]
 
@@ -33,7 +35,7 @@ def claimed(event_id, event_time, arrived_us=None):
     )
 
 
-def test_a_months_partition_is_there_before_its_first_decision_and_so_is_the_next(ledger):  # noqa: F811
+def test_a_months_partition_is_there_before_its_first_decision_and_so_is_the_next(ledger):
     recorder = recorder_of(ledger)
     recorder.record(on_log("decisions", ago("june", 0), ago("may", 20)))
     assert partitions(ledger) == [MAY, JUNE, JULY]
@@ -43,20 +45,20 @@ def test_a_months_partition_is_there_before_its_first_decision_and_so_is_the_nex
 @pytest.mark.parametrize(
     "event_time", ["2099-01-01T00:00:00+00:00", "1970-01-01T00:00:00+00:00", "0001-01-01T00:00:00+00:00"]
 )
-def test_a_time_that_is_far_from_its_arrival_makes_no_partition_but_is_kept(ledger, event_time):  # noqa: F811
+def test_a_time_that_is_far_from_its_arrival_makes_no_partition_but_is_kept(ledger, event_time):
     recorder_of(ledger).record(on_log("decisions", claimed("far", event_time)))
     assert places(ledger) == {"far": "decisions_default"}
     assert partitions(ledger) == []
     assert b"far" in ledger.decision("far")
 
 
-def test_an_arrival_that_claims_another_century_makes_no_partition_either(ledger):  # noqa: F811
+def test_an_arrival_that_claims_another_century_makes_no_partition_either(ledger):
     far = "2099-01-01T00:00:00+00:00"
     recorder_of(ledger).record(on_log("decisions", claimed("far", far, to_us(NOW) + 26_500 * DAY_US)))
     assert places(ledger) == {"far": "decisions_default"}
 
 
-def test_a_partition_takes_over_what_the_default_one_holds_of_its_month(ledger):  # noqa: F811
+def test_a_partition_takes_over_what_the_default_one_holds_of_its_month(ledger):
     recorder = recorder_of(ledger)
     recorder.record(on_log("decisions", ago("late", 20, arrived=-20)))
     assert places(ledger) == {"late": "decisions_default"}
@@ -64,14 +66,14 @@ def test_a_partition_takes_over_what_the_default_one_holds_of_its_month(ledger):
     assert places(ledger) == {"late": MAY, "may": MAY}
 
 
-def test_no_more_partitions_are_made_than_a_query_can_look_into(ledger, monkeypatch):  # noqa: F811
+def test_no_more_partitions_are_made_than_a_query_can_look_into(ledger, monkeypatch):
     monkeypatch.setattr(periods, "MOST", 3)
     recorder_of(ledger).record(on_log("decisions", *(ago(f"e{back}", back) for back in (400, 300, 200, 0))))
     assert len(partitions(ledger)) == 3
     assert set(places(ledger)) == {"e400", "e300", "e200", "e0"}
 
 
-def test_weeks_may_follow_on_months(ledger, monkeypatch):  # noqa: F811
+def test_weeks_may_follow_on_months(ledger, monkeypatch):
     recorder_of(ledger).record(on_log("decisions", ago("may", 40)))
     monkeypatch.setattr(periods, "PERIOD", "week")
     recorder = recorder_of(Ledger(ledger.engine))
@@ -85,14 +87,14 @@ def test_weeks_may_follow_on_months(ledger, monkeypatch):  # noqa: F811
     assert places(ledger) == {"may": MAY, "june": JUNE, "july": "decisions_20260701_20260706"}
 
 
-def test_old_months_are_dropped_whole(ledger):  # noqa: F811
+def test_old_months_are_dropped_whole(ledger):
     recorder_of(ledger).record(on_log("decisions", *(ago(f"e{back}", back) for back in (0, 100, 140))))
     let_all_go(ledger)
     assert kept(ledger) == {"e0"}
     assert partitions(ledger) == ["decisions_20260401_20260501", JUNE, JULY]
 
 
-def test_a_month_that_was_let_go_is_not_made_again(ledger):  # noqa: F811
+def test_a_month_that_was_let_go_is_not_made_again(ledger):
     recorder = recorder_of(ledger)
     recorder.record(on_log("decisions", ago("e0", 0)))
     let_all_go(ledger)
@@ -103,7 +105,7 @@ def test_a_month_that_was_let_go_is_not_made_again(ledger):  # noqa: F811
 
 
 def test_while_somebody_holds_the_table_decisions_are_recorded_and_partitions_made_later(
-    ledger,  # noqa: F811
+    ledger,
     monkeypatch,
     caplog,
 ):
@@ -124,7 +126,7 @@ def test_while_somebody_holds_the_table_decisions_are_recorded_and_partitions_ma
     assert places(ledger) == {"june": JUNE, "more": JUNE}
 
 
-def test_readers_look_into_one_partition_for_an_id(ledger):  # noqa: F811
+def test_readers_look_into_one_partition_for_an_id(ledger):
     recorder_of(ledger).record(on_log("decisions", *(ago(f"e{back}", back) for back in range(0, 400, 40))))
     query = (
         "EXPLAIN (ANALYZE, COSTS OFF) SELECT record FROM decided i JOIN decisions d "
