@@ -119,7 +119,8 @@ def record_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.Ap
 def learn_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App, Callable[[], None]]:
     """Decisions and labels in; numbered snapshots out. A chunk is done when a checkpoint holds it."""
     app = role_app("learn", config, watch)
-    role, closing = bootstrap.learn_role(config)
+    with watching.standing_by(watch):
+        role, closing = bootstrap.learn_role(config)
     watching.on_sql(watch, role.readings, config)
     seen = watch or UNWATCHED
     worker = ThreadPoolExecutor(1, "learn")

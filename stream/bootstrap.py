@@ -386,7 +386,7 @@ def recorder(config: Config) -> tuple[Recorder, Closing]:
     return role, ledger.close
 
 
-def review(config: Config, port: int | None) -> None:
+def review(config: Config, port: int | None, host: str) -> None:
     """Serve the review queue until a signal ends it."""
     from stream.review.web import serve
 
@@ -402,6 +402,7 @@ def review(config: Config, port: int | None) -> None:
             token_file=config.dir / "keys" / "review.token",
             address_file=address_file(config),
             port=port,
+            host=host,
             probes=probes,
         )
 

@@ -108,13 +108,19 @@ def worker(role: str, **given: Any) -> None:
 @click.option(
     "--port", type=int, default=None, help="listen here (default 8765, or a free port if that is taken)"
 )
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="listen at this address: for a container whose port is published on its machine's loopback only",
+)
 @metrics_options
 @config_options
-def review(port: int | None, **given: Any) -> None:
+def review(port: int | None, host: str, **given: Any) -> None:
     """Serve the analysts' review queue on this machine."""
     config = config_of(given)
     bootstrap.prepare(config)
-    bootstrap.review(config, port)
+    bootstrap.review(config, port, host)
 
 
 @click.command("simulate")

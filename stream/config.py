@@ -144,7 +144,7 @@ def load(
         accept_gap=given.get("accept_gap", "").lower() in YES,
         metrics_port=_port(given.get("metrics_port", SOCKET)),
         metrics_socket=given.get("metrics_port") == SOCKET,
-        metrics_host=given.get("metrics_host", "127.0.0.1"),
+        metrics_host=given.get("metrics_host", LOOPBACK),
         traces=_share(given, environ),
         kafka=kafka,
         registry=_registry(given, secrets),
@@ -209,6 +209,7 @@ def _existing(given: Mapping[str, str], name: str) -> Path | None:
     return path
 
 
+LOOPBACK = "127.0.0.1"
 SOCKET = "socket"
 """Instead of a port: a unix socket, as the parts of a `weir up` have one for the review process."""
 

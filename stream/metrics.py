@@ -35,6 +35,7 @@ CATALOGUE: Mapping[str, Kind] = {
     "weir_ready": Kind(
         "gauge", "1 while the worker has its partitions, is not ending, and its servers answer"
     ),
+    "weir_standing_by": Kind("gauge", "1 while it waits to take over from another, as a second learner does"),
     "weir_server_up": Kind("gauge", "1 while a server that the role cannot do without answers", ("server",)),
     "weir_records": Kind("counter", "records taken in and done with", ("topic",)),
     "weir_chunks": Kind("counter", "chunks taken in and done with", ("topic",)),

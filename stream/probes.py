@@ -45,6 +45,7 @@ class Probes:
         """All that is known by now; servers are asked, all at once."""
         answers = self._answers()
         yield Reading("weir_ready", int(self._trouble(answers) is None))
+        yield Reading("weir_standing_by", int(self.watch.standing_by))
         for server, answer in answers.items():
             yield Reading("weir_server_up", int(answer is not None), {"server": server})
             yield from answer or ()
@@ -58,7 +59,7 @@ class Probes:
     def _trouble(self, answers: dict[str, list[Reading] | None]) -> str | None:
         if self.watch.ending():
             return "it is ending"
-        if not self.watch.assigned:
+        if not (self.watch.assigned or self.watch.standing_by):
             return "it is starting: no partitions are assigned to it yet"
         silent = [server for server, answer in answers.items() if answer is None]
         return f"no answer from: {', '.join(silent)}" if silent else None

@@ -165,6 +165,7 @@ class RoleWatch:
         self.chunks: Counter[str] = Counter()
         self.rebalances = 0
         self.assigned = False  # the log has told this member which partitions are its own, be it none
+        self.standing_by = False  # ready to take over from another, as it is meant to
         self.ending: Callable[[], bool] = lambda: False
         self.sources: list[Source] = []
         self.asked: dict[str, Source] = {}

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from http.client import HTTPException
 from typing import TYPE_CHECKING
 
-from stream.config import Config, ConfigError
+from stream.config import LOOPBACK, Config, ConfigError
 from stream.probes import Probes, ProbeServer, addresses, fetched, reachable, write_address
 from stream.sockets import socket_path
 from stream.watch import Reading, RoleWatch, Source
@@ -62,7 +62,8 @@ def serving(probes: Probes, config: Config) -> Iterator[None]:
             address = server.listen(config.metrics_host, config.metrics_port)
         else:
             address = server.listen_at(socket_path(folder, f"{name}.sock"))
-        last.callback(write_address(folder, name, address).unlink, missing_ok=True)
+        if config.metrics_socket or config.metrics_host == LOOPBACK:  # another address is for others to find
+            last.callback(write_address(folder, name, address).unlink, missing_ok=True)
         yield
 
 
@@ -125,6 +126,16 @@ def score(watch: RoleWatch | None, role: ScoreRole, config: Config) -> None:
         role.store.took = watch.server_took("redis")
         watch.ask("redis", _redis(role.store.url))
     _ask_broker(watch, config)
+
+
+@contextmanager
+def standing_by(watch: RoleWatch | None) -> Iterator[None]:
+    """While the block runs the process waits to take over from another: that is what it is there for."""
+    if watch is not None:
+        watch.standing_by = True
+    yield
+    if watch is not None:
+        watch.standing_by = False
 
 
 def on_sql(watch: RoleWatch | None, readings: Source, config: Config) -> None:

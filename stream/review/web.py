@@ -29,6 +29,7 @@ from stream.review.screens import add_pages
 from stream.watching import exposition
 
 PORT = 8765
+LOOPBACK = "127.0.0.1"
 
 
 class PortTaken(Exception):
@@ -91,11 +92,16 @@ def serve(
     token_file: Path,
     address_file: Path,
     port: int | None = None,
+    host: str = LOOPBACK,
     probes: Probes,
 ) -> None:
-    """Serve on 127.0.0.1 until SIGTERM or SIGINT; the full link stands in `address_file` while it listens."""
+    """Serve on loopback until SIGTERM or SIGINT; the full link stands in `address_file` while it listens.
+
+    Another `host` is for a container whose port is published on its machine's loopback: browsers still have to say
+    that they come to this machine's own address, and to bring the token.
+    """
     token = token_in(token_file)
-    listener = _listen(port)
+    listener = _listen(port, host)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}/?token={token}"
     app = make_app(
         ledger=ledger,
@@ -131,19 +137,19 @@ def _end_on_signals(server: uvicorn.Server) -> None:
         signal.signal(number, end)
 
 
-def _listen(port: int | None) -> socket.socket:
+def _listen(port: int | None, host: str = LOOPBACK) -> socket.socket:
     """A listening socket: at the port that was asked for, else at PORT, else at a free one."""
     for candidate in (port,) if port else (PORT, 0):
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind(("127.0.0.1", candidate))
+            listener.bind((host, candidate))
         except OSError:
             listener.close()
             continue
         listener.listen(128)
         return listener
-    raise PortTaken(f"port {port} of 127.0.0.1 cannot be had; leave --port out to get a free one")
+    raise PortTaken(f"port {port} of {host} cannot be had; leave --port out to get a free one")
 
 
 def _write_private(file: Path, text: str) -> None:
