@@ -3,10 +3,10 @@
 --
 -- KEYS[1]  the store's base key; every other key begins with it
 -- ARGV[1]  the plan (msgpack), ARGV[2] the items (packed: redis_store.py)
--- ARGV[3]  where they come from: the name of a log's partition; ARGV[4] the offset behind what was applied before them,
---          the offset behind them, and the highest seq that the caller was ever told. Both or none
--- Answer   one msgpack array: status, seq, approximate, raw of each item. Or the error BEHIND, with how far the
---          partition is held and the seq: this server has lost what it had acknowledged, and nothing has changed
+-- ARGV[3]  the highest seq that the caller was ever told, then for each source (a run of a log's partition) the offset
+--          behind what was applied before it and the offset behind it; ARGV[4...] the sources' names. All or none
+-- Answer   one msgpack array: status, seq, approximate, raw of each item. Or the error BEHIND, with the source's number,
+--          how far it is held and the seq: this server has lost what it had acknowledged, and nothing has changed
 --
 -- Keys after the base: "t"/"l" + digest: a log of an entity's events/labels (a header of doubles, then the records);
 -- "d" + digest: its counts of distinct values; "c" + digest: its labels taken back; "i" + epoch + ":" + shard: event
@@ -44,14 +44,17 @@ if meta then
   end
 end
 
-local source, position, after = ARGV[3], 0, 0
-if source then
-  local before, seen
-  before, after, seen = decode('<ddd', ARGV[4])
-  local stored = call('HGET', base .. 'p', source)
-  position = stored and decode('<d', stored) or 0
-  if position < before or seq < seen then
-    return redis.error_reply(string.format('BEHIND %.0f %.0f', position, seq))
+local moved = {} -- by the name of a partition: how far it is held once this is applied
+if ARGV[3] then
+  local seen = decode('<d', ARGV[3])
+  for i = 4, #ARGV do
+    local name, before, after = ARGV[i], decode('<dd', ARGV[3], 16 * i - 55)
+    local stored = moved[name] or call('HGET', base .. 'p', name)
+    local position = moved[name] or (stored and decode('<d', stored)) or 0
+    if position < before or seq < seen then
+      return redis.error_reply(string.format('BEHIND %d %.0f %.0f', i - 4, position, seq))
+    end
+    moved[name] = max(position, after)
   end
 end
 
@@ -893,7 +896,7 @@ for i, epoch in ipairs(epochs) do
   stamps[i] = pack('<d', epoch)
 end
 call('SET', base, pack('<ddd', seq, clock, cursor) .. table.concat(stamps))
-if after > position then
-  call('HSET', base .. 'p', source, pack('<d', after))
+for name, after in pairs(moved) do
+  call('HSET', base .. 'p', name, pack('<d', after))
 end
 return '\221' .. pack('>I4', 4 * #answers) .. table.concat(answers)

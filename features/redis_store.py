@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from importlib.resources import files
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import redis
@@ -37,7 +37,7 @@ from features.catalogue import FeatureSet
 from features.compute import Plan
 from features.events import Event, Label, Transaction
 from features.ids import label_key, tie_of
-from features.store import Applied, Source, Status, StoreBehind, StoreUnavailable
+from features.store import Applied, Run, Source, Status, StoreBehind, StoreUnavailable
 from features.windows import NEVER, Shape
 
 logger = logging.getLogger(__name__)
@@ -79,15 +79,29 @@ SCRIPT = files("features").joinpath("apply.lua").read_text()
 PASSING = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError)
 """What may be gone a moment later: lost connections, restarts, failovers."""
 
-BEHIND = re.compile(r"BEHIND (\d+) (\d+)")
-"""The script's refusal: how far the partition is held, and the seq."""
+BEHIND = re.compile(r"BEHIND (\d+) (\d+) (\d+)")
+"""The script's refusal: which source, how far its partition is held, and the seq."""
 
 POSITION = struct.Struct("<d")
-FENCE = struct.Struct("<ddd")
+BORDERS = struct.Struct("<dd")
 
 Answer = tuple[int, int, int, list[int]]
-Call = tuple[bytes, ...]
-"""A script call's own arguments: the items, and if they have a source its name and the fence."""
+
+
+class Call(NamedTuple):
+    """One call of the script: packed items, and the sources that they come from."""
+
+    items: list[bytes]
+    sources: list[Source]
+
+    def arguments(self, seen: int) -> list[bytes]:
+        """What the script is given of it, and of the highest seq that was seen."""
+        if not self.sources:
+            return [b"".join(self.items)]
+        borders = [BORDERS.pack(each.before, each.after) for each in self.sources]
+        names = [f"{each.topic}/{each.partition}".encode() for each in self.sources]
+        return [b"".join(self.items), POSITION.pack(seen) + b"".join(borders), *names]
+
 
 T = TypeVar("T")
 
@@ -124,20 +138,25 @@ class RedisFeatureStore:
         return self._url
 
     def apply(self, batch: Sequence[Event], source: Source | None = None) -> list[Applied]:
-        """Apply events and labels in this order, and answer each.
+        """Apply events and labels in this order, and answer each."""
+        return self.apply_many([Run(batch, source)])
+
+    def apply_many(self, runs: Sequence[Run]) -> list[Applied]:
+        """Apply runs of events and labels in this order, and answer each event.
 
         A connection that fails is tried again a few times, which is safe: what was applied answers as before.
         """
-        calls = self._calls(batch, source)
+        calls = self._calls(runs)
         if not calls:
             return []
-        replies = self._patiently(lambda: self._send(calls, source))
+        replies = self._patiently(lambda: self._send(calls))
         answers: list[Answer] = []
         for reply in replies:
             flat = self._decode(reply)
             answers += zip(*(flat[i::4] for i in range(4)), strict=True)
             self._seen = max([self._seen, *flat[1::4]])  # type: ignore[assignment] # every fourth is a list
-        return [self._applied(*pair) for pair in zip(batch, answers, strict=True)]
+        events = [event for run in runs for event in run.events]
+        return [self._applied(*pair) for pair in zip(events, answers, strict=True)]
 
     def positions(self) -> dict[tuple[str, int], int]:
         """By topic and partition: the offset behind the last that was applied."""
@@ -180,37 +199,39 @@ class RedisFeatureStore:
         raw = [told[at] if single else (told[at] << LIMB) + told[at + 1] for at, single in self._slots]
         return Applied(status, answer[1], self._plan.vector(event, raw), bool(answer[2]))
 
-    def _calls(self, batch: Sequence[Event], source: Source | None) -> list[Call]:
+    def _calls(self, runs: Sequence[Run]) -> list[Call]:
         """Each call follows the one before it, so that none goes through where that one was refused, or is lost.
 
-        Where a call ends within its source is counted, not known: at most where it does. Only the last one ends there.
+        Where a call ends within a source is counted, not known: at most where it does. Only the last one ends there.
         """
-        packed = [b"".join(map(self._packer, batch[i : i + CALL])) for i in range(0, len(batch), CALL)]
-        if source is None:
-            return [(items,) for items in packed]
-        packed = packed or [b""]
-        ends = [min(source.before + CALL * (i + 1), source.after) for i in range(len(packed) - 1)]
-        borders = [source.before, *ends, source.after]
-        name = f"{source.topic}/{source.partition}".encode()
-        return [
-            (items, name, FENCE.pack(before, after, self._seen))
-            for items, before, after in zip(packed, borders, borders[1:], strict=False)
-        ]
+        calls = [Call([], [])]
+        for events, source in runs:
+            packed, begun = list(map(self._packer, events)), 0
+            while begun < len(packed) or (source is not None and not begun):
+                call = calls[-1]
+                if len(call.items) == CALL:
+                    calls.append(call := Call([], [_behind(each) for each in call.sources[-1:]]))
+                ended = begun + max(1, min(len(packed) - begun, CALL - len(call.items)))
+                call.items.extend(packed[begun:ended])
+                if source is not None:
+                    call.sources.append(_piece(source, begun, ended, ended >= len(packed)))
+                begun = ended
+        return [call for call in calls if call.items or call.sources]
 
-    def _send(self, calls: Sequence[Call], source: Source | None) -> list[bytes]:
+    def _send(self, calls: Sequence[Call]) -> list[bytes]:
         replies = self._pipelined(calls)
         if any(isinstance(reply, NoScriptError) for reply in replies):  # the server was restarted
             self._load()
             replies = self._pipelined(calls)
-        for reply in replies:
+        for call, reply in zip(calls, replies, strict=False):
             if isinstance(reply, Exception):
-                raise _told_behind(reply, source) or reply
+                raise _told_behind(reply, call) or reply
         return replies  # type: ignore[return-value]
 
     def _pipelined(self, calls: Sequence[Call]) -> list[bytes | Exception]:
         with self._redis.pipeline(transaction=False) as pipeline:
             for call in calls:
-                pipeline.evalsha(self._sha, 1, self._base, self._told, *call)
+                pipeline.evalsha(self._sha, 1, self._base, self._told, *call.arguments(self._seen))
             return pipeline.execute(raise_on_error=False)
 
     def _ask_positions(self) -> tuple[bytes | None, dict[bytes, bytes]]:
@@ -341,9 +362,21 @@ def _literal(text: bytes) -> bytes:
     return b"".join(b"\\" + text[at : at + 1] for at in range(len(text)))
 
 
-def _told_behind(reply: Exception, source: Source | None) -> StoreBehind | None:
+def _piece(source: Source, begun: int, ended: int, last: bool) -> Source:
+    """The part of a source in which its items [begun, ended) lie."""
+    before = min(source.before + begun, source.after)
+    after = source.after if last else min(source.before + ended, source.after)
+    return source._replace(before=before, after=after)
+
+
+def _behind(source: Source) -> Source:
+    """The empty part behind a source: what comes with it is refused unless the source was applied."""
+    return source._replace(before=source.after)
+
+
+def _told_behind(reply: Exception, call: Call) -> StoreBehind | None:
     found = BEHIND.match(str(reply))
-    return StoreBehind(source, int(found[1]), int(found[2])) if found and source else None
+    return StoreBehind(call.sources[int(found[1])], int(found[2]), int(found[3])) if found else None
 
 
 def _told(plan: Plan) -> dict[str, object]:

@@ -60,6 +60,13 @@ class Source(NamedTuple):
     after: int  # the offset behind this batch
 
 
+class Run(NamedTuple):
+    """Events and labels in their order, and where they come from."""
+
+    events: Sequence[Event]
+    source: Source | None = None
+
+
 class StoreUnavailable(RuntimeError):
     """The store cannot be reached, or cannot be relied on; the message says what to do."""
 
@@ -89,6 +96,14 @@ class FeatureStore(Protocol):
         The store keeps how far it has applied each source's partition; this never goes back. Raises StoreBehind where
         it holds less than what came before this batch, and then nothing has changed. A batch may be empty: its
         records were none for the store.
+        """
+        ...
+
+    def apply_many(self, runs: Sequence[Run]) -> list[Applied]:
+        """`apply` for several runs at once, one after the other, still in one round trip; an answer for each event.
+
+        Raises StoreBehind where one of them is refused: of it and of those behind it nothing was applied, of those
+        before it perhaps something.
         """
         ...
 
@@ -180,6 +195,10 @@ class InMemoryFeatureStore:
             self._transaction(event) if isinstance(event, Transaction) else self._label(event)
             for event in batch
         ]
+
+    def apply_many(self, runs: Sequence[Run]) -> list[Applied]:
+        """Apply runs in this order, and answer each event."""
+        return [answer for run in runs for answer in self.apply(*run)]
 
     def positions(self) -> dict[tuple[str, int], int]:
         """By topic and partition: the offset behind the last that was applied."""

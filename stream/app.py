@@ -1,4 +1,4 @@
-"""The Faust app: one per role, its agents at most fifteen lines: take a chunk, call the role, emit, done."""
+"""The Faust app: one per role, its agents at most fifteen lines: take a batch, call the role, emit, done."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from features.store import Source
 from stream import bootstrap, watching
 from stream.agents import OneBehind, guarded, in_thread, keep_attempts, make_app, outlet_for, serve, start_by
 from stream.attempts import Attempts
-from stream.chunks import Chunk, chunks
+from stream.chunks import Chunk, all_done, batches, chunks, records_of
 from stream.config import Config
 from stream.crash_points import reached
 from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
-from stream.score import Applying
+from stream.score import Applying, Taken
 from stream.sensor import attach
 from stream.start import Start
 from stream.watch import UNWATCHED, RoleWatch
@@ -63,30 +63,29 @@ def score_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App
 
     start_by(app, bootstrap.score_start(config, role))
 
-    def apply(chunk: Chunk) -> tuple[Chunk, Applying]:
+    def apply(batch: list[Chunk]) -> tuple[list[Chunk], Applying]:
         reached("score.taken")
-        source = Source(*chunk.tp, chunk.before, chunk.last + 1)
-        applied = role.apply(chunk.records, source, chunk.condemned, seen.passage(chunk.records))
+        applied = role.apply(*map(taken, batch), seen=seen.passage(*[chunk.records for chunk in batch]))
         reached("score.applied")
-        return chunk, applied
+        return batch, applied
 
-    async def answer(made: tuple[Chunk, Applying]) -> None:
-        chunk, applied = made
+    async def answer(made: tuple[list[Chunk], Applying]) -> None:
+        batch, applied = made
         outputs = await in_thread(role.answer, applied, executor=answering)
         reached("score.answered")
         with applied.seen.stage("produce"):
             await outlet.send(outputs)
         reached("score.sent")
-        chunk.done()
+        all_done(batch)
         applied.seen.done()
 
     @app.agent(app.topic(config.topic(TRANSACTIONS), config.topic(LABELS)))
     @guarded
     async def score(stream: Any) -> None:
         answers = OneBehind(answer)
-        async for chunk in chunks(stream):
-            await answers.follow(await in_thread(apply, chunk, executor=applying))
-            if chunk.suspected:
+        async for batch in batches(stream):
+            await answers.follow(await in_thread(apply, batch, executor=applying))
+            if batch[0].suspected:
                 await answers.rest()
 
     return app, closing
@@ -104,13 +103,13 @@ def record_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.Ap
     @app.agent(app.topic(*map(config.topic, names)))
     @guarded
     async def record(stream: Any) -> None:
-        async for chunk in chunks(stream):
+        async for batch in batches(stream):
             reached("record.taken")
-            passing = seen.passage(chunk.records)
+            passing = seen.passage(*[chunk.records for chunk in batch])
             with passing.stage("record"):
-                await in_thread(recorder.record, chunk.records, chunk.condemned, executor=worker)
+                await in_thread(recorder.record, records_of(batch), batch[0].condemned, executor=worker)
             reached("record.committed")
-            chunk.done()
+            all_done(batch)
             passing.done()
 
     return app, closing
@@ -159,6 +158,11 @@ def learn_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App
                 await in_thread(role.tend, executor=worker)
 
     return app, closing
+
+
+def taken(chunk: Chunk) -> Taken:
+    """A chunk as the score role takes it."""
+    return Taken(chunk.records, Source(*chunk.tp, chunk.before, chunk.last + 1), chunk.condemned)
 
 
 class Pace:

@@ -26,6 +26,13 @@ IN_FLIGHT, IN_FLIGHT_BYTES = 4_000, 64_000_000
 """Records, and bytes of their values, that are delivered but not yet taken by an agent: enough to keep it busy."""
 
 
+BATCH = 1_000
+"""Records from which on a batch takes no further chunk."""
+
+READY_SECONDS = 0.01
+"""How long a chunk may take out of Faust's buffer: it comes at once, or it is one that Faust passes over."""
+
+
 class Chunk:
     """A run of one partition's records, in order. An agent calls `done` once what it made of them is durable."""
 
@@ -307,6 +314,51 @@ async def chunks(stream: Any) -> AsyncIterator[Chunk]:
     async for chunk in stream:
         chunk.take()
         yield chunk
+
+
+async def batches(stream: Any) -> AsyncIterator[list[Chunk]]:
+    """The same, several at once: what all partitions have ready, up to BATCH records and the rest of a chunk.
+
+    So a round trip serves many partitions that have little each. Nobody waits for a batch to fill. A chunk that is
+    suspected is a batch of its own.
+    """
+    source = aiter(stream)
+    taking: asyncio.Future[Chunk | None] | None = None
+    try:
+        while True:
+            chunk = await (taking or anext(source, None))
+            if chunk is None:
+                return
+            batch, taking = [chunk], None
+            while _has_room(batch) and not stream.channel.queue.empty():
+                taking = asyncio.ensure_future(anext(source, None))
+                await asyncio.wait({taking}, timeout=READY_SECONDS)
+                chunk = taking.result() if taking.done() else None
+                if chunk is None or chunk.suspected:
+                    break
+                batch.append(chunk)
+                taking = None
+            for chunk in batch:
+                chunk.take()
+            yield batch
+    finally:
+        if taking is not None:
+            taking.cancel()
+
+
+def _has_room(batch: Sequence[Chunk]) -> bool:
+    return not batch[0].suspected and sum(len(chunk.records) for chunk in batch) < BATCH
+
+
+def records_of(batch: Iterable[Chunk]) -> list[Record]:
+    """All records of a batch, in its order."""
+    return [record for chunk in batch for record in chunk.records]
+
+
+def all_done(batch: Iterable[Chunk]) -> None:
+    """What became of a batch is durable: let each of its chunks be committed."""
+    for chunk in batch:
+        chunk.done()
 
 
 def runs_of(records: Sequence[Record]) -> Iterator[tuple[TP, list[Record]]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from features.events import Event
-from features.store import Applied, FeatureStore, Source, Status
+from features.store import Applied, FeatureStore, Run, Source, Status
 from stream.champion import ChampionFeed
 from stream.codec import Codec, Decoded, encode
 from stream.decisions import ALERTS, DECISIONS
@@ -25,8 +25,16 @@ Outputs = dict[str, list[Outgoing]]
 """Topic (without a tenant's prefix) -> records for it, in order."""
 
 
+class Taken(NamedTuple):
+    """A run of one partition's records, and where it lies there."""
+
+    records: Sequence[Record]
+    source: Source | None = None
+    condemned: str = ""  # why they are not to be looked at, but become dead letters
+
+
 class Applying(NamedTuple):
-    """A chunk on its way: decoded and applied, not answered yet."""
+    """A batch on its way: decoded and applied, not answered yet."""
 
     records: Sequence[Record]
     decoded: Sequence[Decoded]
@@ -37,7 +45,7 @@ class Applying(NamedTuple):
 
 
 class ScoreRole:
-    """Decides chunks of records. A chunk is done when what this returns is durable."""
+    """Decides batches of records. What a batch came from is done when what this returns is durable."""
 
     def __init__(
         self,
@@ -60,8 +68,8 @@ class ScoreRole:
         self._office = office
 
     def run(self, records: Sequence[Record]) -> Outputs:
-        """Both halves of one chunk: every record ends in a decision, a label applied, or a dead letter."""
-        return self.answer(self.apply(records))
+        """Both halves of one run: every record ends in a decision, a label applied, or a dead letter."""
+        return self.answer(self.apply(Taken(records)))
 
     def readings(self) -> Iterator[Reading]:
         """What happened since the start, for metrics."""
@@ -83,33 +91,30 @@ class ScoreRole:
         """How far the store holds each partition."""
         return {TP(*place): offset for place, offset in self._pipeline.store.positions().items()}
 
-    def apply(
-        self,
-        records: Sequence[Record],
-        source: Source | None = None,
-        condemned: str = "",
-        seen: Passing = UNSEEN,
-    ) -> Applying:
-        """Decode a chunk, get its people's keys, and apply it to the store: the half that waits for servers.
+    def apply(self, *taken: Taken, seen: Passing = UNSEEN) -> Applying:
+        """Decode a batch, get its people's keys, and apply it to the store: the half that waits for servers.
 
-        The next chunk may be applied while this one is answered; chunks must be applied in order. Of a chunk whose
-        `source` is named, raises StoreBehind where the store has lost what came before it. Records that are
-        `condemned`, and why, are not looked at: they become dead letters.
+        One round trip to the store. The next batch may be applied while this one is answered; batches must be applied
+        in order. Raises StoreBehind where the store has lost what came before one of the runs whose source is named.
         """
         with seen.stage("decode"):
-            decoded = self._decoded(records, condemned)
-        events = [event for event in decoded if not isinstance(event, DeadLetter)]
+            decoded = list(map(self._decoded, taken))
+        runs = [Run(_events(some), each.source) for some, each in zip(decoded, taken, strict=True)]
+        everything = [event for some in decoded for event in some]
         with seen.stage("seal"):
-            seals = self._keyring.seals(self._emitter.people(decoded)) if self._keyring else NOBODY
+            seals = self._keyring.seals(self._emitter.people(everything)) if self._keyring else NOBODY
         with seen.stage("store"):
-            applied = self._pipeline.store.apply(events, source)
-        return Applying(records, decoded, events, applied, seals, seen)
+            applied = self._pipeline.store.apply_many(runs)
+        records = [record for each in taken for record in each.records]
+        return Applying(
+            records, everything, [event for run in runs for event in run.events], applied, seals, seen
+        )
 
-    def _decoded(self, records: Sequence[Record], condemned: str) -> Sequence[Decoded]:
-        if condemned:
-            whose = self._codec.people  # as their keys say
-            return [self._codec.dead_letter(each, condemned, FATAL, people=whose(each)) for each in records]
-        return self._codec.decode_many(records)
+    def _decoded(self, taken: Taken) -> Sequence[Decoded]:
+        if taken.condemned:
+            whose, why = self._codec.people, taken.condemned  # as their keys say
+            return [self._codec.dead_letter(each, why, FATAL, people=whose(each)) for each in taken.records]
+        return self._codec.decode_many(taken.records)
 
     def answer(self, applying: Applying) -> Outputs:
         """Score, decide and encode what was applied: the half that computes."""
@@ -153,3 +158,7 @@ class ScoreRole:
         self.counts["dead_letters"] += 1
         self.buried[letter.kind] += 1
         outputs.setdefault(letter.topic + ".dlq", []).append(self._office.outgoing(letter, seals))
+
+
+def _events(decoded: Sequence[Decoded]) -> list[Event]:
+    return [event for event in decoded if not isinstance(event, DeadLetter)]

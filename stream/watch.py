@@ -1,6 +1,6 @@
 """What is seen of a role at work: plain numbers that it keeps as it goes, for metrics, probes and traces to read.
 
-The path pays a few clock readings and additions a chunk, and nothing where nobody asked: UNWATCHED takes everything and
+The path pays a few clock readings and additions a batch, and nothing where nobody asked: UNWATCHED takes everything and
 keeps nothing. Nothing here imports a driver; `stream.metrics` and `stream.traces` read what is kept.
 """
 
@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 from stream.records import Record
 
 STAGE_BOUNDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""Seconds: what a stage takes for a chunk, from a small chunk's decoding to a broker's restart."""
+"""Seconds: what a stage takes for a batch, from a small chunk's decoding to a broker's restart."""
 
 LATENCY_BOUNDS = (
     0.005,
@@ -75,7 +75,7 @@ class Distribution:
 
 
 class Span(NamedTuple):
-    """A stage of one chunk: when it began and ended, in nanoseconds since 1970."""
+    """A stage of one batch: when it began and ended, in nanoseconds since 1970."""
 
     stage: str
     began_ns: int
@@ -83,27 +83,27 @@ class Span(NamedTuple):
 
 
 class Passing(Protocol):
-    """One chunk on its way through a role."""
+    """One batch on its way through a role."""
 
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Time a stage, in whichever thread it runs."""
         ...
 
     def done(self) -> None:
-        """What was made of the chunk is durable."""
+        """What was made of the batch is durable."""
         ...
 
 
 class Watch(Protocol):
     """Whoever watches a role."""
 
-    def passage(self, records: Sequence[Record]) -> Passing:
-        """A chunk sets out; `records` are of one partition and in order."""
+    def passage(self, *runs: Sequence[Record]) -> Passing:
+        """A batch sets out: runs of records, each of one partition and in order."""
         ...
 
 
 class _Unseen:
-    """A chunk that nobody watches."""
+    """A batch that nobody watches."""
 
     def stage(self, name: str) -> AbstractContextManager[None]:
         return _NOTHING
@@ -115,7 +115,7 @@ class _Unseen:
 class _Unwatched:
     """Where nobody asked."""
 
-    def passage(self, records: Sequence[Record]) -> Passing:
+    def passage(self, *runs: Sequence[Record]) -> Passing:
         return UNSEEN
 
 
@@ -125,11 +125,11 @@ UNWATCHED: Watch = _Unwatched()
 
 
 class Passage:
-    """A chunk that is watched."""
+    """A batch that is watched."""
 
-    def __init__(self, watch: RoleWatch, records: Sequence[Record]) -> None:
+    def __init__(self, watch: RoleWatch, runs: Sequence[Sequence[Record]]) -> None:
         """It sets out now."""
-        self.records = records
+        self.runs = runs
         self.spans: list[Span] = []
         self._watch = watch
         # One reading of the wall's clock and a steady one from there on, so that no span ends before it began.
@@ -137,7 +137,7 @@ class Passage:
         self.began_ns = self.now_ns()
 
     def now_ns(self) -> int:
-        """Nanoseconds since 1970, steady for this chunk."""
+        """Nanoseconds since 1970, steady for this batch."""
         return self._offset_ns + time.perf_counter_ns()
 
     @contextmanager
@@ -148,7 +148,7 @@ class Passage:
         self.spans.append(Span(name, began, self.now_ns()))
 
     def done(self) -> None:
-        """Count the chunk and its stages."""
+        """Count the batch and its stages."""
         self._watch.passed(self, self.now_ns())
 
 
@@ -171,19 +171,20 @@ class RoleWatch:
         self.asked: dict[str, Source] = {}
         self.then: Callable[[Passage, int], None] = lambda passage, ended_ns: None
 
-    def passage(self, records: Sequence[Record]) -> Passing:
-        """A chunk sets out."""
-        return Passage(self, records)
+    def passage(self, *runs: Sequence[Record]) -> Passing:
+        """A batch sets out."""
+        return Passage(self, runs)
 
     def passed(self, passage: Passage, ended_ns: int) -> None:
-        """A chunk is through. All its records count as long as the one that waited longest, its first."""
-        first = passage.records[0]
-        self.records[first.topic] += len(passage.records)
-        self.chunks[first.topic] += 1
+        """A batch is through. All records of a run count as long as the one that waited longest, its first."""
+        for records in passage.runs:
+            first = records[0]
+            self.records[first.topic] += len(records)
+            self.chunks[first.topic] += 1
+            waited_s = max(0.0, ended_ns / 1e9 - first.timestamp_ms / 1e3)
+            self.latency[first.topic].add(waited_s, len(records))
         for stage, began, ended in passage.spans:
             self.stages[stage].add((ended - began) / 1e9)
-        waited_s = max(0.0, ended_ns / 1e9 - first.timestamp_ms / 1e3)
-        self.latency[first.topic].add(waited_s, len(passage.records))
         self.then(passage, ended_ns)
 
     def tell(self, source: Source) -> None:

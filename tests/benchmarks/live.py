@@ -193,7 +193,7 @@ class Bench:
         people = People(Ledger.open(config.database).engine, keys)
         return ScoreRole(
             clock.timed(Codec(profile), decode_many="decode"),
-            Pipeline(clock.timed(store, apply="store")),
+            Pipeline(clock.timed(store, apply_many="store")),
             clock.timed(emitter(profile, keys), people="seal"),
             Pinned(Champion(scorer, champion.version, champion.threshold)),
             letter_office(profile, keys),

@@ -10,8 +10,8 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.redis_store import CALL, FENCE, RedisFeatureStore
-from features.store import InMemoryFeatureStore, Source, Status, StoreBehind, StoreUnavailable
+from features.redis_store import CALL, RedisFeatureStore
+from features.store import InMemoryFeatureStore, Run, Source, Status, StoreBehind, StoreUnavailable
 from tests.contract.schedules import bits, feature_set, label, schedules, transaction
 
 KEY = b"a key for digests"
@@ -142,6 +142,43 @@ def test_a_store_that_lost_the_last_batch_refuses_the_next_and_is_mended_by_read
     assert bits(store.apply(payments(100, 150), source(100, 150))) == expected[2]
 
 
+def test_of_several_runs_the_first_that_follows_something_lost_is_refused(kept):
+    runs = [
+        Run(payments(0, 3), source(0, 3)),
+        Run(payments(3, 5), source(7, 9, partition=1)),
+        Run(payments(5, 9), source(3, 7)),
+    ]
+    with pytest.raises(StoreBehind, match=r"transactions\[1\] up to offset 0 .* follows 7") as caught:
+        kept.store.apply_many(runs)
+    assert (caught.value.partition, caught.value.stored) == (1, 0)
+    assert kept.store.positions().get(("transactions", 1)) is None
+    (again,) = kept.store.apply(payments(5, 6))
+    assert again.status is Status.FRESH
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), schedule=schedules(), kind=st.sampled_from(["memory", "redis"]))
+def test_runs_of_several_partitions_at_once_answer_as_one_after_the_other(valkey, data, schedule, kind):
+    store = (Memory(ALL) if kind == "memory" else Redis(ALL, valkey)).store
+    after, runs, rest = dict.fromkeys(range(3), 0), [], list(schedule)
+    while rest:
+        partition, items = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 40))
+        before = after[partition]
+        after[partition] += items + data.draw(st.integers(0, 2))  # and some dead letters
+        runs.append(Run(rest[:items], source(before, after[partition], partition=partition)))
+        del rest[:items]
+    batches = data.draw(st.lists(st.integers(1, len(runs) or 1), max_size=3))
+    answers, at = [], 0
+    for batch in [*batches, len(runs)]:
+        answers += store.apply_many(runs[at : at + batch])
+        at += batch
+    assert bits(answers) == bits(InMemoryFeatureStore(ALL).apply(schedule))
+    assert store.positions() == {
+        ("transactions", run.source.partition): after[run.source.partition] for run in runs
+    }
+    assert {each.status for each in store.apply_many(runs)} & {Status.FRESH, Status.LABELLED} == set()
+
+
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), schedule=schedules(), kind=st.sampled_from(["memory", "redis"]))
 def test_whatever_is_lost_whenever_every_event_gets_the_answer_of_a_store_that_lost_nothing(
@@ -234,6 +271,27 @@ def test_a_call_that_failed_lets_none_of_those_behind_it_go_before_it(in_redis, 
 
 def test_where_a_call_ends_within_its_batch_is_never_more_than_it_holds(in_redis):
     """Of these records every second one is a dead letter, so that offsets run ahead of the events."""
-    calls = in_redis.store._calls(payments(0, 100), source(1000, 1200))
-    borders = [FENCE.unpack(fence)[:2] for _, _, fence in calls]
-    assert borders == [(1000, 1032), (1032, 1064), (1064, 1096), (1096, 1200)]
+    calls = in_redis.store._calls([Run(payments(0, 100), source(1000, 1200))])
+    borders = [[each[2:] for each in call.sources] for call in calls]
+    follow = [[(at, at), (at, at + 32)] for at in (1032, 1064)]
+    assert borders == [[(1000, 1032)], *follow, [(1096, 1096), (1096, 1200)]]
+
+
+def test_runs_of_many_partitions_share_calls(in_redis):
+    runs = [Run(payments(2 * at, 2 * at + 2), source(0, 2, partition=at)) for at in range(40)]
+    assert [len(call.items) for call in in_redis.store._calls(runs)] == [CALL, CALL, 16]
+    assert in_redis.store._calls([Run([])]) == []
+
+
+def test_a_run_that_failed_lets_none_of_those_behind_it_go_before_it(in_redis, monkeypatch):
+    """The label was said after the payments; if these must be sent again, it must come after them again."""
+    store, real = in_redis.store, in_redis.store._pipelined
+    runs = [Run(payments(0, CALL), source(0, CALL)), Run([label("l1", "t1", 9)], source(0, 1, "labels"))]
+
+    def fail_the_first(calls):
+        return [redis.exceptions.OutOfMemoryError("OOM"), *real(calls[1:])]
+
+    monkeypatch.setattr(store, "_pipelined", fail_the_first)
+    with pytest.raises(StoreUnavailable, match="is full"):
+        store.apply_many(runs)
+    assert in_redis.state() == {}

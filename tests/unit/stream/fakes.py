@@ -31,6 +31,9 @@ class AmountStore:
         self.sources.append(source)
         return [self._one(event) for event in batch]
 
+    def apply_many(self, runs):
+        return [answer for run in runs for answer in self.apply(*run)]
+
     def _one(self, event):
         if isinstance(event, Label):
             return Applied(Status.LABELLED, 0, ())

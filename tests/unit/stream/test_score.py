@@ -14,7 +14,7 @@ from stream.keyring import Keyring, opened
 from stream.letters import AsItCame, LetterOffice, as_it_came
 from stream.pipeline import Champion, Pipeline
 from stream.records import TP, Record
-from stream.score import ScoreRole
+from stream.score import ScoreRole, Taken
 from stream.sealing import Sealer, SealError
 from tests.unit.stream.fakes import AmountScorer, AmountStore, InMemoryKeys
 
@@ -82,8 +82,20 @@ def test_a_chunk_becomes_decisions_alerts_and_dead_letters_in_order(role):
 
 def test_a_chunk_says_to_the_store_where_it_comes_from_even_if_nothing_of_it_can_be_used(role):
     source = Source("transactions", 0, 7, 9)
-    applying = role.apply(on_log({"id": "c"}, {"id": "d"}), source)
+    applying = role.apply(Taken(on_log({"id": "c"}, {"id": "d"}), source))
     assert (applying.events, role.positions()) == ([], {TP("transactions", 0): 9})
+
+
+def test_runs_of_several_partitions_are_one_batch_in_their_order(role):
+    runs = [
+        Taken(on_log(payment("a"), {"id": "?"}), Source("transactions", 0, 0, 2)),
+        Taken([], Source("transactions", 1, 0, 4)),
+        Taken(on_log(payment("b")), Source("transactions", 2, 0, 1)),
+    ]
+    outputs = role.answer(role.apply(*runs))
+    assert [msgspec.json.decode(each.value)["event_id"] for each in outputs["decisions"]] == ["a", "b"]
+    assert len(outputs["transactions.dlq"]) == 1
+    assert role.positions() == {TP("transactions", part): at for part, at in enumerate((2, 4, 1))}
 
 
 def test_nothing_that_is_written_names_a_person_but_by_a_keyed_hash(role):
@@ -125,7 +137,7 @@ def test_a_refused_event_is_buried_and_its_neighbours_keep_their_own_answers(rol
 
 def test_what_is_condemned_is_not_looked_at_and_becomes_a_dead_letter(role, keys):
     source = Source("transactions", 0, 0, 1)
-    outputs = role.answer(role.apply(on_log(payment("a")), source, "it ends workers"))
+    outputs = role.answer(role.apply(Taken(on_log(payment("a")), source, "it ends workers")))
     sealed = outputs["transactions.dlq"][0].value
     assert list(outputs) == ["transactions.dlq"]
     assert dict(outputs["transactions.dlq"][0].headers)["reason"] == b"it ends workers"

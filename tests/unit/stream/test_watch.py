@@ -42,6 +42,15 @@ def test_all_records_of_a_chunk_waited_as_long_as_its_first():
     assert seconds == pytest.approx(120, abs=5)
 
 
+def test_each_run_of_a_batch_counts_for_its_topic_and_waited_as_its_own_first():
+    watch = RoleWatch("score")
+    watch.passage(records(2, seconds_ago=40.0), records(3), records(1, "labels")).done()
+    assert watch.records == {"transactions": 5, "labels": 1}
+    counts, _ = watch.latency["transactions"].read()
+    assert counts[watch.latency["transactions"].bounds.index(60.0)] == 2
+    assert sum(counts) == 5
+
+
 def test_a_clock_that_is_ahead_of_ours_makes_no_negative_wait():
     watch = RoleWatch("score")
     watch.passage(records(1, seconds_ago=-30)).done()
