@@ -10,6 +10,7 @@ import os
 import random
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
+from itertools import chain
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
@@ -40,7 +41,7 @@ class Tracing:
         processor: SpanProcessor,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Trace this `share` of the chunks (0 to 1) of a role; `draw` gives a number below 1 for each."""
+        """Trace this `share` of the batches (0 to 1) of a role; `draw` gives a number below 1 for each."""
         name = os.environ.get("OTEL_SERVICE_NAME", f"weir-{role}")
         resource = Resource.create({SERVICE_NAME: name, SERVICE_VERSION: version("weir")})
         self._provider = TracerProvider(resource=resource)
@@ -51,29 +52,30 @@ class Tracing:
         self._draw = draw
 
     def passed(self, passage: Passage, ended_ns: int) -> None:
-        """A chunk is through: trace it if it is one of those that are."""
+        """A batch is through: trace it if it is one of those that are."""
         if self._draw() < self._share:
             self._trace(passage, ended_ns)
 
     def _trace(self, passage: Passage, ended_ns: int) -> None:
-        first = passage.records[0]
-        chunk = self._tracer.start_span(
+        first = passage.runs[0][0]  # where a batch is of many partitions, it is found by this one
+        batch = self._tracer.start_span(
             f"{self._role} {first.topic}",
             kind=SpanKind.CONSUMER,
             start_time=passage.began_ns,
-            links=list(links(passage.records)),
+            links=list(links(chain.from_iterable(passage.runs))),
             attributes={
                 "messaging.operation.type": "process",
                 "messaging.destination.name": first.topic,
                 "messaging.destination.partition.id": str(first.partition),
                 "messaging.kafka.offset": first.offset,
-                "messaging.batch.message_count": len(passage.records),
+                "messaging.batch.message_count": sum(map(len, passage.runs)),
+                "weir.batch.runs": len(passage.runs),
             },
         )
-        context = set_span_in_context(chunk)
+        context = set_span_in_context(batch)
         for stage, began_ns, stage_ended_ns in passage.spans:
             self._tracer.start_span(stage, context, start_time=began_ns).end(stage_ended_ns)
-        chunk.end(ended_ns)
+        batch.end(ended_ns)
 
     def stop(self) -> None:
         """Send what waits, and end."""
