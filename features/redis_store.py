@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from importlib.resources import files
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 import redis
@@ -33,6 +33,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from features.calls import Call, calls_of
 from features.catalogue import FeatureSet
 from features.compute import Plan
 from features.events import Event, Label, Transaction
@@ -86,21 +87,6 @@ POSITION = struct.Struct("<d")
 BORDERS = struct.Struct("<dd")
 
 Answer = tuple[int, int, int, list[int]]
-
-
-class Call(NamedTuple):
-    """One call of the script: packed items, and the sources that they come from."""
-
-    items: list[bytes]
-    sources: list[Source]
-
-    def arguments(self, seen: int) -> list[bytes]:
-        """What the script is given of it, and of the highest seq that was seen."""
-        if not self.sources:
-            return [b"".join(self.items)]
-        borders = [BORDERS.pack(each.before, each.after) for each in self.sources]
-        names = [f"{each.topic}/{each.partition}".encode() for each in self.sources]
-        return [b"".join(self.items), POSITION.pack(seen) + b"".join(borders), *names]
 
 
 T = TypeVar("T")
@@ -199,26 +185,10 @@ class RedisFeatureStore:
         raw = [told[at] if single else (told[at] << LIMB) + told[at + 1] for at, single in self._slots]
         return Applied(status, answer[1], self._plan.vector(event, raw), bool(answer[2]))
 
-    def _calls(self, runs: Sequence[Run]) -> list[Call]:
-        """Each call follows the one before it, so that none goes through where that one was refused, or is lost.
+    def _calls(self, runs: Sequence[Run]) -> list[Call[bytes]]:
+        return calls_of([(list(map(self._packer, run.events)), run.source) for run in runs], CALL)
 
-        Where a call ends within a source is counted, not known: at most where it does. Only the last one ends there.
-        """
-        calls = [Call([], [])]
-        for events, source in runs:
-            packed, begun = list(map(self._packer, events)), 0
-            while begun < len(packed) or (source is not None and not begun):
-                call = calls[-1]
-                if len(call.items) == CALL:
-                    calls.append(call := Call([], [_behind(each) for each in call.sources[-1:]]))
-                ended = begun + max(1, min(len(packed) - begun, CALL - len(call.items)))
-                call.items.extend(packed[begun:ended])
-                if source is not None:
-                    call.sources.append(_piece(source, begun, ended, ended >= len(packed)))
-                begun = ended
-        return [call for call in calls if call.items or call.sources]
-
-    def _send(self, calls: Sequence[Call]) -> list[bytes]:
+    def _send(self, calls: Sequence[Call[bytes]]) -> list[bytes]:
         replies = self._pipelined(calls)
         if any(isinstance(reply, NoScriptError) for reply in replies):  # the server was restarted
             self._load()
@@ -228,10 +198,10 @@ class RedisFeatureStore:
                 raise _told_behind(reply, call) or reply
         return replies  # type: ignore[return-value]
 
-    def _pipelined(self, calls: Sequence[Call]) -> list[bytes | Exception]:
+    def _pipelined(self, calls: Sequence[Call[bytes]]) -> list[bytes | Exception]:
         with self._redis.pipeline(transaction=False) as pipeline:
             for call in calls:
-                pipeline.evalsha(self._sha, 1, self._base, self._told, *call.arguments(self._seen))
+                pipeline.evalsha(self._sha, 1, self._base, self._told, *_arguments(call, self._seen))
             return pipeline.execute(raise_on_error=False)
 
     def _ask_positions(self) -> tuple[bytes | None, dict[bytes, bytes]]:
@@ -362,19 +332,16 @@ def _literal(text: bytes) -> bytes:
     return b"".join(b"\\" + text[at : at + 1] for at in range(len(text)))
 
 
-def _piece(source: Source, begun: int, ended: int, last: bool) -> Source:
-    """The part of a source in which its items [begun, ended) lie."""
-    before = min(source.before + begun, source.after)
-    after = source.after if last else min(source.before + ended, source.after)
-    return source._replace(before=before, after=after)
+def _arguments(call: Call[bytes], seen: int) -> list[bytes]:
+    """What the script is given of a call, and of the highest seq that was seen."""
+    if not call.sources:
+        return [b"".join(call.items)]
+    borders = [BORDERS.pack(each.before, each.after) for each in call.sources]
+    names = [f"{each.topic}/{each.partition}".encode() for each in call.sources]
+    return [b"".join(call.items), POSITION.pack(seen) + b"".join(borders), *names]
 
 
-def _behind(source: Source) -> Source:
-    """The empty part behind a source: what comes with it is refused unless the source was applied."""
-    return source._replace(before=source.after)
-
-
-def _told_behind(reply: Exception, call: Call) -> StoreBehind | None:
+def _told_behind(reply: Exception, call: Call[bytes]) -> StoreBehind | None:
     found = BEHIND.match(str(reply))
     return StoreBehind(call.sources[int(found[1])], int(found[2]), int(found[3])) if found else None
 

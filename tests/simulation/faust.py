@@ -92,6 +92,7 @@ class SimStream:
         self._queue: deque[Any] = deque()
         self._came = asyncio.Event()
         self._in_hand: Any = None
+        self.channel = SimpleNamespace(queue=SimpleNamespace(empty=lambda: not self._queue))
 
     def put(self, message: Any) -> None:
         self._queue.append(message)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from features.calls import Call, calls_of
 from features.events import Event
-from features.store import Applied, InMemoryFeatureStore, Source, StoreBehind, StoreUnavailable
+from features.store import Applied, InMemoryFeatureStore, Run, Source, StoreBehind, StoreUnavailable
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -21,20 +22,31 @@ class SimRedis:
     def __init__(self, feature_set: Any) -> None:
         self._feature_set = feature_set
         self._store = InMemoryFeatureStore(feature_set)
-        self._writes: list[tuple[Sequence[Event], Source | None]] = []
+        self._writes: list[Call[Event]] = []
         self.seq = 0
         self.refusing = 0
         self.lives: list[list[Event]] = [
             []
         ]  # what was applied, by the life of the state: a loss begins another
 
-    def apply(self, events: Sequence[Event], source: Source | None) -> list[Applied]:
+    def apply(self, call: Call[Event]) -> list[Applied]:
         """One script call."""
-        answers = self._store.apply(events, source)
+        self._refuse_what_follows_something_lost(call.sources)
+        answers = self._store.apply(call.items)
+        for source in call.sources:
+            self._store.apply([], source)
         self.seq = max([self.seq, *(answer.seq for answer in answers)])
-        self._writes.append((events, source))
-        self.lives[-1] += events
+        self._writes.append(call)
+        self.lives[-1] += call.items
         return answers
+
+    def _refuse_what_follows_something_lost(self, sources: Sequence[Source]) -> None:
+        held = self.positions()
+        for source in sources:
+            stored = held.get(source[:2], 0)
+            if stored < source.before:
+                raise StoreBehind(source, stored, self.seq)
+            held[source[:2]] = max(stored, source.after)
 
     def positions(self) -> dict[tuple[str, int], int]:
         return self._store.positions()
@@ -44,8 +56,8 @@ class SimRedis:
         kept = self._writes[: max(0, len(self._writes) - writes)]
         self._store, self._writes, self.seq = InMemoryFeatureStore(self._feature_set), [], 0
         self.lives.append([])
-        for events, source in kept:
-            self.apply(events, source)
+        for call in kept:
+            self.apply(call)
 
 
 class SimStore:
@@ -56,28 +68,22 @@ class SimStore:
         self._server = world.redis
         self._seen = 0
 
-    def apply(self, batch: Sequence[Event], source: Source | None = None) -> list[Applied]:
+    def apply_many(self, runs: Sequence[Run]) -> list[Applied]:
         """As in Redis: call by call, each behind the fence; a lost answer is asked for again."""
-        answers = self._pipelined(batch, source)
+        answers = self._pipelined(runs)
         if self._world.point("after apply") == "fail":
-            answers = self._pipelined(batch, source)
+            answers = self._pipelined(runs)
         return answers
 
-    def _pipelined(self, batch: Sequence[Event], source: Source | None) -> list[Applied]:
+    def _pipelined(self, runs: Sequence[Run]) -> list[Applied]:
         answers: list[Applied] = []
-        for at in range(0, max(1, len(batch)), CALL):
+        for call in calls_of(runs, CALL):
             self._world.point("before apply")
             self._answers()
-            events, part = batch[at : at + CALL], None
-            if source is not None:
-                last = at + CALL >= len(batch)
-                before = min(source.before + at, source.after)
-                part = source._replace(
-                    before=before, after=source.after if last else min(before + CALL, source.after)
-                )
-                if self._server.seq < self._seen:
-                    raise StoreBehind(part, self._server.positions().get(part[:2], 0), self._server.seq)
-            answers += self._server.apply(events, part)
+            if call.sources and self._server.seq < self._seen:
+                first = call.sources[0]
+                raise StoreBehind(first, self._server.positions().get(first[:2], 0), self._server.seq)
+            answers += self._server.apply(call)
         self._seen = max([self._seen, *(answer.seq for answer in answers)])
         return answers
 
