@@ -95,6 +95,10 @@ class Marks:
         """A partition is read from here on."""
         self._next[tp] = self._began[tp] = offset
 
+    def next_of(self, tp: TP) -> int:
+        """The offset behind the last chunk that was delivered, or where the partition is read from."""
+        return self._next.get(tp, 0)
+
     def deliver(self, tp: TP, records: Sequence[Record]) -> Chunk:
         """A chunk of these records, to be done after those delivered before it."""
         chunk = Chunk(tp, records, self._next.get(tp, records[0].offset), self)
@@ -162,6 +166,7 @@ class ChunkedConsumer:
             self.marks.in_hand = self._attempts.has
         self._seeks = 0  # begun and ended ones both count, so that a fetch sees one that it ran beside
         self._seeking = 0
+        self._floors: dict[TP, int] = {}  # where each partition is read from since the last seek, at least
         self._adrift = False
 
     def _runs(self, fetched: Any) -> Iterator[tuple[TP, Sequence[Record]]]:
@@ -186,6 +191,7 @@ class ChunkedConsumer:
             if self._adrift or self._seeking or self._seeks != seeks or not consumer.flow_active:
                 self._adrift = True
                 return
+            await self._refuse_gap(tp, piece.records[0].offset)
             yield FaustTP(*tp), self._message(tp, piece)
 
     def _pieces(self, fetched: Any) -> Iterator[tuple[TP, Piece]]:
@@ -202,6 +208,20 @@ class ChunkedConsumer:
             except TimeoutError:
                 return False
         return True
+
+    async def _refuse_gap(self, tp: TP, first: int) -> None:
+        """Retention may overtake a reader that is slow, or slept; a client goes on behind the gap without a word.
+
+        Offsets may be missing for other reasons (transactions, compaction): what counts is where the log begins now.
+        """
+        consumer: Any = self
+        rule: Start | None = getattr(consumer.app, "start_rule", None)
+        expected = max(self.marks.next_of(tp), self._floors.get(tp, 0))
+        if rule is None or first <= expected or tp not in self._floors:
+            return
+        ((_, oldest),) = (await consumer.earliest_offsets(FaustTP(*tp))).items()
+        if oldest > expected:
+            rule.overtaken(tp, expected, oldest)
 
     def _message(self, tp: TP, piece: Piece) -> ConsumerMessage:
         last = piece.records[-1]
@@ -284,6 +304,7 @@ class ChunkedConsumer:
             oldest = committable(await consumer.earliest_offsets(*tps))
             loop = asyncio.get_running_loop()
             starts = await loop.run_in_executor(None, rule.offsets, committed, oldest)
+            self._floors = oldest
             await self._go_back({tp: max(at, oldest[tp]) for tp, at in starts.items() if at != committed[tp]})
         if self._attempts is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._attempts.begin, starts)

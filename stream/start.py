@@ -64,6 +64,13 @@ class Start:
                 )
         return starts
 
+    def overtaken(self, tp: TP, position: int, oldest: int) -> None:
+        """The log begins at `oldest` by now, and this worker has read up to `position`. Raises LogExpired."""
+        self._gap(
+            f"{_named(tp)}: the records from offset {position} up to {oldest} left the log before this worker had read "
+            f"them: it is slower than its retention; {MEND}"
+        )
+
     def _check(self, tp: TP, commit: int, held: int, oldest: int) -> None:
         undecided = commit or held
         if 0 < undecided < oldest:

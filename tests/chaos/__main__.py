@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stream.records import Record
-from tests.chaos import brokers, ends, members, stores  # noqa: F401 - they put their faults on the list
+from tests.chaos import brokers, ends, members, recovery, retention, stores  # noqa: F401 - they put their faults on the list
 from tests.chaos.fault import FAULTS, Fault
 from tests.chaos.oracle import Oracle
 from tests.chaos.places import NotHere, Places
@@ -111,6 +111,8 @@ def one(
 def play(fault: Fault, stage: Stage) -> tuple[str, list[str]]:
     """The fault, the wait until all is done, and the verdict."""
     broken = fault.run(stage)
+    if not fault.judged:
+        return broken, stage.stop_workers()
     stage.settle()
     if stage.of("learn"):
         taught(stage)

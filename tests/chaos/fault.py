@@ -22,6 +22,7 @@ class Fault(NamedTuple):
     on: str = EMBEDDED
     partitions: int = 1
     postgres: bool = False
+    judged: bool = True  # whether all that came must be decided in the end
     short: bool = False  # one of the few that every build runs
 
 

@@ -73,10 +73,11 @@ class Stage:
 
     # --- workers
 
-    def worker(self, role: str, *crashes: str, **more: str) -> Worker:
+    def worker(self, role: str, *crashes: str, nursery: bool = True, **more: str) -> Worker:
         """Start a worker of a role; each of its first lives ends at a crash point."""
         output = self._place / f"{role}-{len(self.workers)}.out"
         made = Worker(role, self._environment(**more), output, crashes)
+        made.nursery = nursery
         self.workers.append(made)
         return made.start()
 

@@ -17,6 +17,8 @@ from stream.crash_points import VARIABLE
 NURSERY = multiprocessing.get_context("forkserver")
 """Workers are forked from a process that has imported what they need and done nothing: a life begins in .2 s, not in 3."""
 
+NEW = multiprocessing.get_context("spawn")
+
 NURSERY.set_forkserver_preload(
     [
         "stream.cli",
@@ -38,6 +40,9 @@ STOP_SECONDS = 30.0
 class Worker:
     """One role's process after the other, with one output."""
 
+    nursery = True
+    """Whether lives are forked, or begin as a user's do, with a new interpreter."""
+
     def __init__(
         self, role: str, environment: Mapping[str, str], output: Path, crashes: Sequence[str] = ()
     ) -> None:
@@ -58,7 +63,8 @@ class Worker:
         environment = dict(self._environment)
         if self._crashes:
             environment[VARIABLE] = self._crashes.pop(0)
-        process = NURSERY.Process(target=live, args=(self.role, environment, self.output))
+        kind = NURSERY.Process if self.nursery else NEW.Process
+        process = kind(target=live, args=(self.role, environment, self.output))
         process.start()
         self._process = process
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.integration.certificates import Authority
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 
 SETTINGS = """
 process.roles=broker,controller

@@ -12,6 +12,7 @@ from stream import chunks
 from stream.agents import start_by
 from stream.chunks import ChunkedConsumer, Marks, runs_of
 from stream.records import TP, Record
+from stream.start import LogExpired, Start
 
 A, B = TP("a", 0), TP("b", 1)
 
@@ -224,6 +225,49 @@ def test_what_the_log_let_go_is_not_sought():
     asyncio.run(consumer.perform_seek())
     assert consumer.happened == ["sought", {FaustTP(*A): 5}]
     assert consumer.marks.deliver(A, run(A, 5)).before == 2
+
+
+class Retained(Consumer):
+    """A log that begins somewhere else by the time of a later look."""
+
+    def __init__(self, *fetches, oldest):
+        super().__init__(*fetches)
+        self.looks = list(oldest)
+
+    async def earliest_offsets(self, *tps):
+        return dict.fromkeys(tps, self.looks.pop(0) if len(self.looks) > 1 else self.looks[0])
+
+
+@pytest.mark.parametrize("accept", [False, True])
+def test_a_reader_that_retention_overtook_says_so_and_does_not_go_on_unasked(accept, caplog):
+    consumer = Retained(run(A, 60, 2), run(A, 90, 2), oldest=[5, 90])
+    start_by(consumer.app, Start(accept_gap=accept))
+
+    async def scenario():
+        return await delivered_after_a_seek(consumer), await delivered(consumer)
+
+    if accept:
+        assert asyncio.run(scenario()) == ([(60, 61)], [(90, 91)])
+        assert "from offset 62 up to 90 left the log" in caplog.text
+    else:
+        with pytest.raises(LogExpired, match="from offset 62 up to 90 left the log"):
+            asyncio.run(scenario())
+
+
+def test_offsets_that_are_missing_without_retention_are_no_gap():
+    consumer = Retained(run(A, 60, 2), run(A, 64, 1), oldest=[5])
+    start_by(consumer.app, Start())
+
+    async def scenario():
+        return await delivered_after_a_seek(consumer), await delivered(consumer)
+
+    assert asyncio.run(scenario()) == ([(60, 61)], [(64, 64)])
+
+
+def test_what_was_gone_at_the_start_is_the_start_rules_to_judge():
+    consumer = Retained(run(B, 5, 1), oldest=[5])  # of B nothing was ever committed
+    start_by(consumer.app, Start())
+    assert asyncio.run(delivered_after_a_seek(consumer)) == [(5, 5)]
 
 
 async def delivered_after_a_seek(consumer):
