@@ -114,7 +114,13 @@ class Run:
         found["/api/v1/alerts"] = json.dumps(self.alerts)
         verdict = quote(self.alerts[0]["alert"]["alert_id"], safe="")
         self.visitor.json(f"/api/v1/alerts/{verdict}/verdict", {"verdict": "fraud"})
-        eventually(lambda: rows(self.home, "labels"), "the verdict is on the log")
+        eventually(
+            lambda: self.visitor.json("/api/v1/stats")["alerts_labelled"] == 1,
+            "the verdict is a label of the event that the ledger knows by a hash",
+        )
+        found["posted"] = json.dumps(
+            [self.visitor.json("/api/v1/score", {**self.payments[-1], "id": "posted"}) for _ in range(2)]
+        )
         for case in self.alerts[:20]:
             for path in ("/case/{alert_id}", "/api/v1/decisions/{event_id}"):
                 found[path.format(**case["alert"])] = self.visitor.ask(path.format(**case["alert"]))[1]

@@ -108,6 +108,7 @@ def test_what_came_before_a_person_was_forgotten_is_sealed_for_nobody_and_makes_
     seal = ring.seals({ADA: 7})[ADA]
     assert (seal.key, seal.text_at(7)) == (None, "")
     assert keys.held[person].key is None
+    assert [what for what, _ in keys.asked] == ["forgotten", "find"], "no writing for what is clear"
     sealed = Envelopes(SEALER).seal(b"letter", [seal.at(7)])
     with pytest.raises(Forgotten):
         opened(keys, SEALER, [sealed]).open(sealed)
