@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.kafka_server import KafkaServer, runnable
+from tests.wanted import docker_runs, missing
 
 IMAGE = "confluentinc/cp-kafka:7.9.0"
 
@@ -25,17 +25,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     elif home:
         yield from from_jars(Path(home), tmp_path_factory.mktemp("kafka") / "broker")
     else:
-        pytest.skip("no Kafka: KAFKA_BOOTSTRAP and KAFKA_HOME are not set, and Docker does not run")
-
-
-def docker_runs() -> bool:
-    """Whether containers can be started here."""
-    try:
-        return (
-            subprocess.run(["docker", "info"], capture_output=True, timeout=10, check=False).returncode == 0
-        )
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return False
+        missing("kafka", "no Kafka: KAFKA_BOOTSTRAP and KAFKA_HOME are not set, and Docker does not run")
 
 
 def in_docker() -> Iterator[str]:
@@ -50,7 +40,7 @@ def from_jars(home: Path, directory: Path) -> Iterator[str]:
     """A broker of our own."""
     reason = runnable(home)
     if reason:
-        pytest.skip(reason)
+        missing("kafka", reason)
     server = KafkaServer(home, directory)
     server.start()
     yield server.bootstrap

@@ -8,6 +8,7 @@ from stream.sealing import Sealer
 from tests.acceptance import harness
 from tests.contract.ledger_records import alert, decision, label, on_log, recorder_of
 from tests.integration.browser import Browser, found
+from tests.wanted import missing
 
 ROW = "[...document.querySelectorAll('.case')].map(row => row.dataset.alert)"
 HERE = "document.querySelector('.case.here')?.dataset.alert"
@@ -17,7 +18,7 @@ HERE = "document.querySelector('.case.here')?.dataset.alert"
 def browser(tmp_path_factory):
     executable = found()
     if executable is None:
-        pytest.skip("no chromium on this machine")
+        missing("chromium", "no chromium on this machine")
     started = Browser(executable, tmp_path_factory.mktemp("profile"))
     yield started
     started.close()

@@ -4,10 +4,13 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.wanted import missing
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -32,8 +35,16 @@ def tool(name):
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        pytest.skip(f"no {name}: pip install 'weir[deploy]'")
+        missing("deploy", f"no {name}: pip install 'weir[deploy]'")
     return found
+
+
+def library(name):
+    """A library that reads such files."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError:
+        missing("deploy", f"no {name}: pip install 'weir[deploy]'")
 
 
 # --- Compose
@@ -47,7 +58,7 @@ def resolved(text):
 
 def checked(text):
     """Read by the Compose specification's own types; raises for what they do not allow."""
-    spec = pytest.importorskip("compose_spec", reason="no compose-spec: pip install 'weir[deploy]'")
+    spec = library("compose_spec")
     read = spec.PyCompose.from_yaml(resolved(text))
     for check in (
         "validate",
@@ -97,14 +108,14 @@ def test_compose_refuses_a_slip(right, wrong):
 
 
 def rendered(values=None):
-    chart = pytest.importorskip("helm_python.chart", reason="no Helm: pip install 'weir[deploy]'")
+    chart = library("helm_python.chart")
     manifests = chart.Chart.load(CHART).render(values, name="prod", namespace="fraud")
     documents = [doc for text in manifests.values() for doc in yaml.safe_load_all(text) if doc]
     return {(doc["kind"], doc["metadata"]["name"]): doc for doc in documents}
 
 
 def test_helm_finds_no_fault_in_the_chart():
-    chart = pytest.importorskip("helm_python.chart", reason="no Helm: pip install 'weir[deploy]'")
+    chart = library("helm_python.chart")
     for values in (None, ALL):
         report = chart.lint(CHART, values, strict=True)
         assert report["errors"] == []
@@ -114,9 +125,7 @@ def test_helm_finds_no_fault_in_the_chart():
 @pytest.mark.parametrize("version", KUBERNETES)
 @pytest.mark.parametrize("values", [None, ALL], ids=["default", "everything"])
 def test_kubernetes_takes_every_manifest(version, values):
-    schemas = pytest.importorskip(
-        "kubernetes_validate", reason="no kubernetes-validate: pip install 'weir[deploy]'"
-    )
+    schemas = library("kubernetes_validate")
     documents = rendered(values)
     for (kind, _), document in documents.items():
         if kind not in CUSTOM:
@@ -145,7 +154,7 @@ def test_kubernetes_takes_every_manifest(version, values):
     ],
 )
 def test_values_that_would_harm_are_refused(values, said):
-    chart = pytest.importorskip("helm_python.chart", reason="no Helm: pip install 'weir[deploy]'")
+    chart = library("helm_python.chart")
     loaded = chart.Chart.load(CHART)
     loaded.validate_schema({})
     with pytest.raises(Exception, match=said):

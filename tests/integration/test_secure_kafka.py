@@ -30,6 +30,7 @@ from stream.topics import MODEL_BYTES
 from tests.acceptance.harness import eventually, start, stop
 from tests.integration.kafka_server import USERS, KafkaServer, runnable
 from tests.unit.stream.models_fakes import MODEL, NAMES, Machine, snapshot
+from tests.wanted import missing
 
 NOWHERE = Path("/nonexistent/weir.toml")
 
@@ -38,10 +39,10 @@ NOWHERE = Path("/nonexistent/weir.toml")
 def server(tmp_path_factory):
     home = os.environ.get("KAFKA_HOME")
     if not home:
-        pytest.skip("a Kafka that asks who comes is started from KAFKA_HOME, which is not set")
+        missing("kafka-jars", "a Kafka that asks who comes is started from KAFKA_HOME, which is not set")
     reason = runnable(Path(home))
     if reason:
-        pytest.skip(reason)
+        missing("kafka-jars", reason)
     server = KafkaServer(Path(home), tmp_path_factory.mktemp("secure") / "broker", secure=True)
     server.start()
     yield server

@@ -19,6 +19,7 @@ from stream.config import load
 from stream.review.database import LedgerError
 from stream.review.ledger import Ledger
 from tests.integration.certificates import Authority
+from tests.wanted import missing
 
 NOWHERE = Path("/nonexistent/weir.toml")
 PASSWORD = "store/pass word@5"
@@ -52,7 +53,7 @@ def redis_port(tmp_path_factory, authority):
     """A Redis with nothing but TLS, a user for Weir and one that may only read."""
     server = shutil.which("redis-server") or shutil.which("valkey-server")
     if server is None:
-        pytest.skip("no redis-server or valkey-server on the PATH: our own is built without TLS")
+        missing("redis-server", "no redis-server or valkey-server on the PATH: our own is built without TLS")
     cert, key = authority.certificate("redis")
     port, directory = free_port(), tmp_path_factory.mktemp("redis")
     settings = {
@@ -70,7 +71,7 @@ def redis_port(tmp_path_factory, authority):
     if not answers(port, process):
         process.kill()
         process.wait()
-        pytest.skip(f"{server} does not start with TLS")
+        missing("redis-server", f"{server} does not start with TLS")
     yield port
     process.terminate()
     process.wait()
@@ -138,7 +139,7 @@ def postgres_port(authority):
     """A PostgreSQL of our own that takes nothing but TLS with SCRAM."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
-        pytest.skip("no initdb in /usr/lib/postgresql")
+        missing("postgres-binaries", "no initdb in /usr/lib/postgresql")
     directory = Path(
         tempfile.mkdtemp(prefix="weir-postgres-")
     )  # pytest's own are closed to the user postgres
@@ -163,11 +164,22 @@ def postgres_port(authority):
     with (data / "postgresql.conf").open("a") as file:
         file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
     server = run([bins / "postgres", "-D", data])
-    assert answers(port, server)
+    assert ready(data, server)
     yield port
     server.terminate()
     server.wait()
     shutil.rmtree(directory)
+
+
+def ready(data, process):
+    """Whether the server says so; it takes connections, and refuses them, before."""
+    told = data / "postmaster.pid"
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        if told.exists() and told.read_text().rstrip().endswith("ready"):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def _as_postgres(directory):

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from stream.metrics import CATALOGUE
+from tests.wanted import missing
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
@@ -150,7 +151,7 @@ def test_panels_have_ids_of_their_own_and_do_not_overlap():
 def test_the_rules_do_what_their_tests_say():
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("no promtool (Debian: apt-get install prometheus)")
+        missing("promtool", "no promtool (Debian: apt-get install prometheus)")
     folder = DEPLOY / "prometheus"
     for what in (["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]):
         ran = subprocess.run([promtool, *what], cwd=folder, capture_output=True, text=True, check=False)
@@ -160,7 +161,7 @@ def test_the_rules_do_what_their_tests_say():
 def test_prometheus_takes_its_configuration():
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("no promtool (Debian: apt-get install prometheus)")
+        missing("promtool", "no promtool (Debian: apt-get install prometheus)")
     config = DEPLOY / "prometheus" / "prometheus.yml"
     command = [promtool, "check", "config", "--syntax-only", str(config)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
