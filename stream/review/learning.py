@@ -47,11 +47,12 @@ class DecisionLog:
     def logged(self, event_ids: Sequence[str]) -> dict[str, Vector]:
         """The features logged with the decisions of those of these events that have one."""
         i, found = t.decided.c, {}
-        query = select(i.event_id, t.decisions.c.record).select_from(t.by_id)
+        query = select(i.event_id, t.record_of)
         with self._reading.connect() as db:
             for ids in in_chunks(event_ids):
                 for event_id, record in db.execute(query.where(among(db, i.event_id, ids))):
-                    found[event_id] = vector_of(self._decoder.decode(record).features, self._names)
+                    if record is not None:
+                        found[event_id] = vector_of(self._decoder.decode(record).features, self._names)
         return found
 
     def learned(self, label_ids: Sequence[str]) -> set[str]:

@@ -123,7 +123,7 @@ class Ledger:
 
     def decision(self, event_id: str) -> bytes | None:
         """The complete decision of an event, as JSON."""
-        query = select(t.decisions.c.record).select_from(t.by_id).where(t.decided.c.event_id == event_id)
+        query = select(t.record_of).where(t.decided.c.event_id == event_id)
         with self._reading.connect() as db:
             return db.execute(query).scalar()
 

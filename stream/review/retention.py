@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, delete, select
 
 from features.events import to_us
 from stream.review import tables as t
+from stream.review.bulk import among
 from stream.review.database import RECORD, in_chunks, while_free
 from stream.review.periods import let_go, spans
 from stream.review.recording import OPEN
@@ -46,13 +47,13 @@ def _delete_rows(db: Connection, floor: datetime) -> bool:
     old = (i.event_time < floor) & (d.event_id.is_(None) | ((d.arrived_us < to_us(floor)) & ~waiting))
     query = (
         select(i.event_id)
-        .select_from(t.by_id_if_kept)
+        .select_from(t.decided.outerjoin(t.decisions, t.same & (d.event_time < floor)))
         .where(old)
         .order_by(i.event_time, i.event_id)
         .limit(ROWS)
     )
     ids = db.execute(query).scalars().all()
     for some in in_chunks(ids):
-        db.execute(delete(t.decisions).where(d.event_id.in_(some), d.event_time < floor))
-        db.execute(delete(t.decided).where(i.event_id.in_(some)))
+        db.execute(delete(t.decisions).where(among(db, d.event_id, some), d.event_time < floor))
+        db.execute(delete(t.decided).where(among(db, i.event_id, some)))
     return len(ids) == ROWS

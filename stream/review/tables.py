@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     event,
+    select,
     text,
 )
 
@@ -65,10 +66,13 @@ def _make_default_partition(_: Table, db: Connection, **__: object) -> None:
         db.execute(text("CREATE TABLE decisions_default PARTITION OF decisions DEFAULT"))
 
 
-_same = (decisions.c.event_id == decided.c.event_id) & (decisions.c.event_time == decided.c.event_time)
-by_id = decided.join(decisions, _same)
-"""Decisions that are looked for by `decided.event_id`: its time leads to the one partition where it stands."""
-by_id_if_kept = decided.outerjoin(decisions, _same)
+same = (decisions.c.event_id == decided.c.event_id) & (decisions.c.event_time == decided.c.event_time)
+
+record_of = select(decisions.c.record).where(same).scalar_subquery()
+"""The decision of a row of `decided`; None where it was let go.
+
+The time leads to the one partition where it stands. (PostgreSQL may plan a join of the two as a scan of all partitions.)
+"""
 
 alerts = Table(
     "alerts",
