@@ -5,6 +5,7 @@ River (with SciPy), redis, Kafka and Avro take long to import, so only the roles
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -56,6 +57,8 @@ from stream.topics import KEYED, MODEL_BYTES, MODELS
 
 if TYPE_CHECKING:
     from stream.registry import SchemaRegistry
+
+logger = logging.getLogger(__name__)
 
 TOPICS = (TRANSACTIONS, LABELS, DECISIONS, ALERTS, DEAD_TRANSACTIONS, DEAD_LABELS, MODELS)
 
@@ -278,7 +281,14 @@ def champions(config: Config, profile: Profile) -> ChampionFeed:
     version, names = profile.features_version, profile.features.names
     if config.model:
         return Pinned(champion_from_file(Path(config.model), version, names))
-    return Published(models_tail(config), Contest(trusted_keys(config), version, names))
+    trusted = trusted_keys(config)
+    if not trusted.entries:
+        logger.warning(
+            "no keys are trusted in %s: until there are, every model is refused (the learner makes the first; on another "
+            "machine see `weir models keys --help`)",
+            trusted.file,
+        )
+    return Published(models_tail(config), Contest(trusted, version, names))
 
 
 def trusted_keys(config: Config) -> TrustedKeys:
@@ -339,6 +349,8 @@ def learn_role(config: Config) -> tuple[LearnRole, Closing]:
 
 def _lease(config: Config, ledger: Ledger) -> tuple[int, Closing]:
     """The lease of the one learner that works, once it is ours."""
+    import models.codec  # noqa: F401 - River takes seconds, which a take-over should not wait for
+
     stop_standing_by_on_signals()
     place, leases = Place(config.dir), ledger.leases()
     token = stand_by(leases, place)

@@ -79,7 +79,11 @@ class Place:
         """Wait until no other learner of this directory lives."""
         directory.mkdir(parents=True, exist_ok=True)
         self._lock: IO[str] = (directory / LOCK_FILE).open("a+")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.warning("standing by: another learner of %s works", directory)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._lock.seek(0)
         name = self._lock.read().strip()
         if not name:

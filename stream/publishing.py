@@ -85,7 +85,8 @@ class Publishing:
         if newest is None or self._clock() - self._sent_at < PATIENCE_SECONDS or self._shown(newest):
             return
         logger.warning(
-            "the topic %s does not show %s, so it is sent again", self._topic, newest.model_version
+            "the topic %s does not show %s under our key %s, so it is sent again",
+            *(self._topic, newest.model_version, self._key.signer().public.id),
         )
         self.publish(newest, self.signed(newest))
 

@@ -19,6 +19,7 @@ from stream.broker import ensure_topics, publisher_for, tail_for
 from stream.champion import MODEL, Contest, Published
 from stream.kafka import BrokerError
 from stream.kafka_admin import KafkaAdmin
+from stream.lease import LOST
 from stream.model_keys import KEY_FILE, TRUSTED_FILE, SigningKey, TrustedKeys
 from stream.publishing import Publishing
 from stream.records import ARRIVED, Outgoing
@@ -247,7 +248,7 @@ def redis():
 
 
 @pytest.mark.slow
-def test_two_learners_one_is_killed_and_scorers_on_two_machines_swap_to_what_the_other_learns(home, redis):
+def test_of_two_learners_one_is_killed_one_sleeps_and_scorers_on_two_machines_follow_the_other(home, redis):
     Sealer.at(home.directory / "shared")
     first = home.worker("learn", "learner-1")
     keys = home.directory / "learner-1" / "keys"
@@ -286,6 +287,18 @@ def test_two_learners_one_is_killed_and_scorers_on_two_machines_swap_to_what_the
         )
         eventually(lambda: home.recorded("labelled") == 4_000, "recorded", LONG)
         eventually(lambda: home.learned() == 4_000, "every label taught, and none twice", LONG)
+
+        third = home.worker("learn", "learner-1")
+        workers.append(third)
+        said = home.directory / "learner-1" / "worker---role-learn.out"
+        eventually(lambda: "standing by: the learner" in said.read_text(), "the third stands by", LONG)
+        second.send_signal(signal.SIGSTOP)
+        send(home, 4_000, 500)
+        eventually(lambda: home.learned() == 4_500, "the third took over from one that sleeps", LONG)
+        second.send_signal(signal.SIGCONT)
+        assert second.wait(60) == LOST, "one that was thought dead ends when it wakes up"
+        send(home, 4_500, 500)
+        eventually(lambda: home.learned() == 5_000, "and has changed nothing", LONG)
     finally:
         for each in workers:
             if each.is_running():

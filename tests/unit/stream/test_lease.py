@@ -120,6 +120,21 @@ def test_a_place_keeps_its_name_and_lets_one_in_at_a_time(tmp_path):
     second.close()
 
 
+def test_one_that_only_stands_by_stops_when_it_is_told_to(tmp_path):
+    working = Place(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from stream import lease\n"
+        "lease.stop_standing_by_on_signals(); lease.Place(Path(sys.argv[1])); sys.exit(3)"
+    )
+    waiting = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    assert "standing by: another learner of" in waiting.stderr.readline()
+    waiting.terminate()
+    assert waiting.wait(10) == 0
+    working.close()
+
+
 def test_different_places_have_different_names(tmp_path):
     one, two = Place(tmp_path / "one"), Place(tmp_path / "two")
     assert one.name != two.name
