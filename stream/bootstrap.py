@@ -297,8 +297,10 @@ def trusted_keys(config: Config) -> TrustedKeys:
 
 
 def signing_key(config: Config) -> SigningKey:
-    """What this machine's learner signs with."""
-    return SigningKey(config.model_key_file or config.dir / KEY_FILE)
+    """What this machine's learner signs with; a key file that is named may be its group's, as clusters mount secrets."""
+    if config.model_key_file:
+        return SigningKey(config.model_key_file, closed=0o007)
+    return SigningKey(config.dir / KEY_FILE)
 
 
 def models_tail(config: Config) -> Callable[[], Tail]:

@@ -31,12 +31,6 @@ def move(file: Path, to: Path) -> None:
     _sync(to.parent)
 
 
-def readable_by_others(file: Path) -> bool:
-    """Whether more than its owner may read a file; of one that was mounted for us (and is not ours) its group may."""
-    found = file.stat()
-    return bool(found.st_mode & (0o077 if found.st_uid == os.getuid() else 0o007))
-
-
 def _fresh(file: Path, text: str) -> Path:
     """The text under another name in the same directory."""
     if not file.parent.exists():

@@ -14,7 +14,7 @@ from typing import Self
 
 import msgspec
 
-from stream.keyfiles import make_first, move, readable_by_others, replace
+from stream.keyfiles import make_first, move, replace
 from stream.signing import PublicKey, SignatureError, Signer
 
 logger = logging.getLogger(__name__)
@@ -157,9 +157,10 @@ class TrustedKeys:
 class SigningKey:
     """The key file of a learner, and the one beside it that is ready to follow."""
 
-    def __init__(self, file: Path) -> None:
-        """Of this file; it is read when it is asked for."""
+    def __init__(self, file: Path, closed: int = 0o077) -> None:
+        """Of this file; it is read when it is asked for, and refused if its mode has any of the bits `closed`."""
         self.file = file
+        self._closed = closed
         self.next_file = file.with_name(file.name + NEXT)
         self._stamp: object = None
         self._signer: Signer | None = None
@@ -174,18 +175,18 @@ class SigningKey:
         """Who signs now: read again when the file has changed. Raises ModelKeyError."""
         stamp = _stamp(self.file)
         if self._signer is None or stamp != self._stamp:
-            self._signer, self._stamp = _signer(self.file), stamp
+            self._signer, self._stamp = self._read(self.file), stamp
         return self._signer
 
     def following(self) -> Signer | None:
         """Who is ready to sign next. Raises ModelKeyError."""
-        return _signer(self.next_file) if self.next_file.exists() else None
+        return self._read(self.next_file) if self.next_file.exists() else None
 
     def prepare(self, trusted: TrustedKeys) -> PublicKey:
         """Make the key that follows, if none is ready, and trust it on this machine."""
         if not self.next_file.exists():
             make_first(self.next_file, _text(Signer.fresh()))
-        key = _signer(self.next_file).public
+        key = self._read(self.next_file).public
         trusted.add(key)
         return key
 
@@ -195,25 +196,24 @@ class SigningKey:
         move(self.next_file, self.file)
         return key
 
+    def _read(self, file: Path) -> Signer:
+        try:
+            if file.stat().st_mode & self._closed:
+                raise ModelKeyError(f"others may read {file}: run chmod 600 on it")
+            return Signer(bytes.fromhex(file.read_text("ascii")))
+        except OSError as error:
+            raise ModelKeyError(
+                f"the key that signs models cannot be read: {error}. `weir models keys rotate` makes one"
+            ) from error
+        except ValueError as error:
+            raise ModelKeyError(
+                f"{file} holds no key: 64 hexadecimal digits expected; put back its backup, or take it away and say "
+                "`weir models keys rotate`"
+            ) from error
+
 
 def _text(signer: Signer) -> str:
     return signer.seed.hex() + "\n"
-
-
-def _signer(file: Path) -> Signer:
-    try:
-        if readable_by_others(file):
-            raise ModelKeyError(f"others may read {file}: run chmod 600 on it")
-        return Signer(bytes.fromhex(file.read_text("ascii")))
-    except OSError as error:
-        raise ModelKeyError(
-            f"the key that signs models cannot be read: {error}. `weir models keys rotate` makes one"
-        ) from error
-    except ValueError as error:
-        raise ModelKeyError(
-            f"{file} holds no key: 64 hexadecimal digits expected; put back its backup, or take it away and say "
-            "`weir models keys rotate`"
-        ) from error
 
 
 def _stamp(file: Path) -> object:

@@ -7,14 +7,14 @@ key that wraps people's own. Whoever loses it can open nothing that was sealed.
 
 from __future__ import annotations
 
-import os
 import secrets
-from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from stream.keyfiles import make_first
 
 KEY_FILE = Path("keys", "seal.key")
 """Below WEIR_DIR; 64 hexadecimal digits."""
@@ -54,7 +54,7 @@ class Sealer:
         """The Sealer of a WEIR_DIR, whose key file is made at first use, by one of several processes."""
         file = directory / KEY_FILE
         if not file.exists():
-            _make(file)
+            make_first(file, secrets.token_hex(KEY_BYTES) + "\n")
         return cls(_key_of(file, 0o077))
 
     @classmethod
@@ -136,29 +136,3 @@ def _key_of(file: Path, closed: int) -> bytes:
         raise SealError(
             f"{file} holds no key: 64 hexadecimal digits expected; put back its backup"
         ) from error
-
-
-def _make(file: Path) -> None:
-    """Write the file whole under another name, then link it into place: the first process wins."""
-    if not file.parent.exists():
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = file.with_name(f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-        out.write(secrets.token_hex(KEY_BYTES) + "\n")
-        out.flush()
-        os.fsync(out.fileno())
-    try:
-        with suppress(FileExistsError):
-            os.link(fresh, file)
-    finally:
-        fresh.unlink()
-    _sync(file.parent)
-
-
-def _sync(directory: Path) -> None:
-    """Make a directory's entries durable: what is sealed soon must be openable after a power cut."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -56,6 +56,15 @@ def test_a_key_that_others_may_read_is_refused(machine):
         SigningKey(machine.key.file).signer()
 
 
+def test_one_that_is_mounted_may_be_read_by_its_group_and_no_further(machine):
+    mounted = SigningKey(machine.key.file, closed=0o007)
+    machine.key.file.chmod(0o440)
+    assert mounted.signer().public.id in machine.trusted().entries
+    machine.key.file.chmod(0o444)
+    with pytest.raises(ModelKeyError, match="chmod 600"):
+        SigningKey(machine.key.file, closed=0o007).signer()
+
+
 @pytest.mark.parametrize("text", ["", "abcd\n", "no key\n", "ä"])
 def test_a_file_that_holds_no_key_is_refused_with_the_mend(machine, text):
     touch(machine.key.file, text)
