@@ -31,6 +31,7 @@ class Topic:
 
     def __init__(self):
         self.records = []
+        self.tails = []
         self.failing = None
 
     def publish(self, topic, records):
@@ -47,7 +48,15 @@ class Topic:
         del self.records[:-1]
 
     def tail(self):
-        return MemoryTail(self)
+        self.tails.append(MemoryTail(self))
+        return self.tails[-1]
+
+    def read_by(self, tail):
+        """Wait until whoever follows with this tail has taken in what stands here now, and what changed of keys."""
+        deadline, enough = time.monotonic() + 20, tail.reads + 3
+        while tail.reads < enough:
+            assert time.monotonic() < deadline, "somebody follows"
+            time.sleep(0.001)
 
     def close(self):
         pass
@@ -57,11 +66,12 @@ class MemoryTail:
     """Stands behind the last record that was read."""
 
     def __init__(self, topic):
-        self.topic, self.after = topic, 0
+        self.topic, self.after, self.reads = topic, 0, 0
 
     def read(self):
         if self.topic.failing:
             raise self.topic.failing
+        self.reads += 1
         time.sleep(0.001)
         found = [each for each in self.topic.records if each.offset >= self.after]
         self.after = found[-1].offset + 1 if found else self.after

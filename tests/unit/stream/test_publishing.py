@@ -1,7 +1,5 @@
 """The learner's way to the scorers: the topic shows the ledger's newest snapshot, whatever died or was written in between."""
 
-import time
-
 import pytest
 
 from stream.publishing import PATIENCE_SECONDS, Publishing, signers_on
@@ -28,6 +26,7 @@ class Learner:
         self.publishing = Publishing(
             topic, "models", machine.key, machine.trusted(), topic.tail, model=MODEL, clock=lambda: self.now
         )
+        self.tail = topic.tails[-1]
 
     def publish(self, made):
         self.publishing.publish(made, self.publishing.signed(made))
@@ -35,7 +34,7 @@ class Learner:
     def tend_later(self):
         """When patience is over, and its thread has seen what stands on the topic."""
         self.now += PATIENCE_SECONDS
-        time.sleep(0.02)
+        self.topic.read_by(self.tail)
         self.publishing.tend()
 
     def shown(self):
@@ -117,7 +116,7 @@ def test_what_was_just_sent_is_given_time_to_be_seen(learners, topic):
     learner.publish(snapshot(3))
     topic.put(b"")
     learner.now += PATIENCE_SECONDS / 2
-    time.sleep(0.02)
+    topic.read_by(learner.tail)
     learner.publishing.tend()
     assert len(topic.records) == 2
 
