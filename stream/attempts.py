@@ -157,6 +157,8 @@ class Attempts:
         with self._locked():
             suspects = self._read()
             for path in self._files():
+                if ours is not None and not path.exists():
+                    break
                 file = path.open("r+b" if path.exists() else "w+b", buffering=0)
                 if not _free(file):
                     file.close()

@@ -170,7 +170,8 @@ def told_by_store(stage: Stage) -> Told:
     with stage.serving.client() as client:
         keys = list(client.scan_iter(count=10_000))
         bases = [key for key in keys if key.endswith(b"}")]
-        for shelf in (key for key in keys if any(key.startswith(base + b"i") for base in bases)):
+        shelves = {key: _epoch(key, base) for base in bases for key in keys if key.startswith(base + b"i")}
+        for shelf in sorted(shelves, key=lambda key: shelves[key]):  # an id is looked for in the newest first
             entries.update(client.hgetall(shelf))
     told = Told()
     for event in _decoded(stage):
@@ -185,6 +186,10 @@ def told_by_store(stage: Stage) -> Told:
         elif (seq := int(ENTRY.unpack_from(packed)[1])) > 0:
             told.events[event.event_id] = seq
     return told
+
+
+def _epoch(key: bytes, base: bytes) -> int:
+    return int(key[len(base) + 1 :].partition(b":")[0])
 
 
 def _said(packed: bytes, owners: int) -> list[tuple[bytes, int]]:

@@ -126,6 +126,12 @@ def test_two_workers_have_a_file_each_and_learn_of_each_other(tmp_path):
         each._file.close()
 
 
+def test_a_worker_that_is_started_again_takes_the_file_of_the_one_before(tmp_path):
+    for _ in range(3):
+        life(tmp_path, run(0, 9))
+    assert [path.name for path in tmp_path.glob("*.hand")] == ["g-0.hand"]
+
+
 def test_another_partition_is_not_suspected(tmp_path):
     life(tmp_path, run(0, 9), dies_of=3)
     attempts = Attempts(tmp_path, "g")
