@@ -136,7 +136,7 @@ class Stage:
 
     # --- the end
 
-    def settle(self, seconds: float = 180.0) -> None:
+    def settle(self, seconds: float = 400.0) -> None:
         """Wait until everything arrived and every role has committed all there is."""
         eventually(lambda: not self.feeding, "all has arrived", seconds)
         for role in dict.fromkeys(worker.role for worker in self.workers):

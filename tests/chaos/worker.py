@@ -140,7 +140,7 @@ def poisoned(how: str, event_id: str) -> None:
     Pipeline.answer = answering
 
 
-def eventually(condition, what: str, seconds: float = 120.0, pause: float = 0.05):
+def eventually(condition, what: str, seconds: float = 300.0, pause: float = 0.05):
     """Wait for a condition, and give its value; raises TimeoutError."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
