@@ -49,7 +49,7 @@ from stream.record import Recorder
 from stream.records import Tail
 from stream.review.ledger import DeadLetterRow, Ledger
 from stream.review.partitions import remember
-from stream.review.people import People
+from stream.review.people import People, refuse_other_master
 from stream.score import ScoreRole
 from stream.sealing import Sealer
 from stream.start import Start
@@ -89,7 +89,7 @@ def group_of(config: Config, role: str) -> str:
 
 
 def check_log(config: Config, role: str) -> None:
-    """Raise NotReady or BrokerError where a worker of this role must not start; on the embedded log it may."""
+    """Raise NotReady, BrokerError or SealError where a worker of this role must not start; on the embedded log it may."""
     if config.embedded:
         return
     from stream.kafka_admin import KafkaAdmin
@@ -107,6 +107,7 @@ def check_log(config: Config, role: str) -> None:
     keyed = {topics[name]: found[topics[name]] for name in KEYED if topics[name] in found}
     ledger = Ledger.open(config.database)
     try:
+        refuse_other_master(ledger.engine, sealer(config))
         refuse_moved(remember(ledger.engine, keyed), keyed)
     finally:
         ledger.close()
@@ -389,6 +390,7 @@ def _learner(profile: Profile, newest: Snapshot | None) -> Learner:
 def recorder(config: Config) -> tuple[Recorder, Closing]:
     """Writes what happened into SQL."""
     ledger, keys = Ledger.open(config.database), sealer(config)
+    refuse_other_master(ledger.engine, keys)
     profile = profile_of(config)
     role = Recorder(
         ledger,

@@ -29,7 +29,7 @@ class People:
         """Use the master key of `sealer`; raises SealError if this database's keys were made with another."""
         self._engine = engine
         self._reading = engine.execution_options(reading=True)
-        _refuse_other_master(engine, sealer)
+        refuse_other_master(engine, sealer)
 
     def find(self, people: Iterable[str]) -> dict[str, Held]:
         """Those of these people of whom anything is known."""
@@ -62,9 +62,8 @@ class People:
         """Delete a person's key, and remember that it was; whether there was one."""
         with self._engine.begin() as db:
             if db.dialect.name == "sqlite":
-                db.exec_driver_sql(
-                    "PRAGMA secure_delete = ON"
-                )  # the page is overwritten, not only given back
+                # The page is overwritten, not only given back.
+                db.exec_driver_sql("PRAGMA secure_delete = ON")
             one_writer(db, PEOPLE)
             k, f = t.person_keys.c, t.forgotten.c
             deleted = db.execute(delete(t.person_keys).where(k.person == person)).rowcount
@@ -110,7 +109,8 @@ def _held(db: Connection, people: Iterable[str]) -> dict[str, Held]:
     return found
 
 
-def _refuse_other_master(engine: Engine, sealer: Sealer) -> None:
+def refuse_other_master(engine: Engine, sealer: Sealer) -> None:
+    """Raise SealError where this database was first used with another master key."""
     number = int(sealer.key_id, 16)
     c = t.counters.c
     with engine.begin() as db:

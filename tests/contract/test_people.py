@@ -8,14 +8,17 @@ import pytest
 from sqlalchemy import event, select
 from sqlalchemy.exc import OperationalError
 
+from stream import bootstrap
+from stream.config import load
 from stream.envelope import fresh_key
 from stream.keyring import Held, Keyring, Newcomer
 from stream.review import patience, tables
 from stream.review.people import People
-from stream.sealing import Sealer, SealError
+from stream.sealing import KEY_FILE, Sealer, SealError
 from tests.contract.ledger_records import SEALER
 from tests.contract.test_ledger import database, ledger, make_database  # noqa: F401 - fixtures
 
+NOWHERE = Path("/nonexistent/weir.toml")
 ADA, BOB = SEALER.pseudonym("customer", "Ada"), SEALER.pseudonym("customer", "Bob")
 
 
@@ -116,6 +119,16 @@ def test_another_master_key_is_refused_before_it_makes_keys(people, ledger):  # 
     with pytest.raises(SealError, match=f"sealed with the key {SEALER.key_id}.*WEIR_SEAL_KEY_FILE"):
         People(ledger.engine, other)
     assert People(ledger.engine, SEALER)
+
+
+def test_a_recorder_on_another_machine_needs_the_same_key_file(database, tmp_path):  # noqa: F811
+    first = load({"dir": str(tmp_path / "a"), "database": database}, {}, NOWHERE)
+    bootstrap.recorder(first)[1]()
+    second = {"dir": str(tmp_path / "b"), "database": database}
+    with pytest.raises(SealError, match="WEIR_SEAL_KEY_FILE"):
+        bootstrap.recorder(load(second, {}, NOWHERE))
+    named = {"WEIR_SEAL_KEY_FILE": str(tmp_path / "a" / KEY_FILE)}
+    bootstrap.recorder(load(second, named, NOWHERE))[1]()
 
 
 def test_a_database_that_is_away_for_a_moment_is_asked_again(people, monkeypatch):
