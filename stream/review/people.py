@@ -52,9 +52,8 @@ class People:
             lacking = [
                 each for each in newcomers if each.arrived_us > known.get(each.person, Held()).forgotten_us
             ]
-            lacking.sort(
-                key=lambda each: each.person
-            )  # who makes the same keys waits for the other in one order
+            # Who makes the same keys at once waits for the other, in one order.
+            lacking.sort(key=lambda each: each.person)
             insert_new(db, t.person_keys, [{"person": each.person, "key": each.key} for each in lacking])
             return _held(db, people)
 

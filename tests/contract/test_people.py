@@ -13,6 +13,7 @@ from stream.config import load
 from stream.envelope import fresh_key
 from stream.keyring import Held, Keyring, Newcomer
 from stream.review import patience, tables
+from stream.review import people as people_module
 from stream.review.people import People
 from stream.sealing import KEY_FILE, Sealer, SealError
 from tests.contract.ledger_records import SEALER
@@ -114,6 +115,23 @@ def test_whoever_is_forgotten_while_workers_make_keys_has_none_of_what_came_befo
             thread.join()
 
 
+def test_whoever_is_forgotten_in_the_moment_in_which_a_key_is_made_has_none(people, ledger, monkeypatch):  # noqa: F811
+    real, forgetting = people_module.insert_new, []
+
+    def inserted(*args):
+        real(*args)
+        forgetting.append(threading.Thread(target=other.forget, args=(ADA, 6)))
+        monkeypatch.setattr(people_module, "insert_new", real)
+        forgetting[0].start()
+        forgetting[0].join(0.3)  # it has to wait for the transaction that makes the key
+
+    other = People(ledger.engine, SEALER)
+    monkeypatch.setattr(people_module, "insert_new", inserted)
+    people.make([newcomer(ADA, arrived_us=5)])
+    forgetting[0].join()
+    assert other.find([ADA]) == {ADA: Held(None, 6)}
+
+
 def test_another_master_key_is_refused_before_it_makes_keys(people, ledger):  # noqa: F811
     other = Sealer(bytes(range(32)))
     with pytest.raises(SealError, match=f"sealed with the key {SEALER.key_id}.*WEIR_SEAL_KEY_FILE"):
@@ -151,6 +169,9 @@ def test_a_database_that_is_away_for_a_moment_is_asked_again(people, monkeypatch
 def test_the_key_of_a_forgotten_person_is_in_no_file_of_the_database(people, database):  # noqa: F811
     if not database.startswith("sqlite"):
         pytest.skip("PostgreSQL overwrites dead rows when it vacuums")
+    off = event.listens_for(people._engine, "connect")  # as some builds of SQLite are by default
+    off(lambda connection, _: connection.execute("PRAGMA secure_delete = OFF"))
+    people._engine.dispose()
     wrapped = people.make([newcomer(ADA)])[ADA].key
     kept = people.make([newcomer(BOB)])[BOB].key
     folder = Path(database.removeprefix("sqlite:///")).parent
