@@ -1,6 +1,7 @@
 """One command runs everything, finds fraud, stops within ten seconds, leaves no process, and goes on where it was."""
 
 import json
+import re
 import signal
 import urllib.request
 
@@ -27,6 +28,19 @@ def stats(link):
     return json.loads(page(link, "api/v1/stats"))
 
 
+def all_parts_are_told_on_one_page(link):
+    """Of every role: that it is ready, what its stages took, and what it is behind."""
+    told = {re.sub(r" [-+.\deInf]+$", "", line) for line in page(link, "metrics").splitlines()}
+    ready = {line for line in page(link, "metrics").splitlines() if line.startswith("weir_ready{")}
+    assert ready == {f'weir_ready{{role="{role}"}} 1.0' for role in ("score", "learn", "record", "review")}
+    for role, stage in (("score", "decode"), ("score", "commit"), ("learn", "learn"), ("record", "record")):
+        assert f'weir_stage_seconds_count{{role="{role}",stage="{stage}"}}' in told
+    assert 'weir_lag_records{partition="0",role="score",topic="transactions"}' in told
+    assert 'weir_decisions_by_rung_total{role="score",rung="river"}' in told
+    assert 'weir_server_seconds_count{role="record",server="sql"}' in told
+    assert 'process_start_time_seconds{role="learn"}' in told
+
+
 def survivors(family):
     """Those of these processes that still run."""
     return [
@@ -44,6 +58,7 @@ def test_up_finds_fraud_stops_clean_and_goes_on(home, started):
         pause=1,
     )
     assert "the fraud rate" in page(link)
+    all_parts_are_told_on_one_page(link)
     eventually(lambda: 'data-alert="' in page(link), "an alert waits on the page", pause=1)
 
     family = [up, *up.children(recursive=True)]
