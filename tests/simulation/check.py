@@ -20,6 +20,7 @@ from stream.keyring import Opener
 from stream.lease import LeaseLost
 from stream.letters import as_it_came
 from stream.records import TP, Record
+from stream.review.ledger import LedgerError
 from tests.contract.oracle import Oracle
 from tests.simulation import wiring
 from tests.simulation.faust import ProduceFailed
@@ -33,7 +34,7 @@ EXPECTED_FAULTS = {
     StoreBehind: {"lose", "empty"},
     StoreUnavailable: {"refuse"},
     LeaseLost: {"sleep"},
-    DBAPIError: {"sql down", "point"},
+    (DBAPIError, LedgerError): {"sql down", "point"},
     ProduceFailed: {"point"},  # of a model too
 }
 """A process may crash with these, and only where something was broken that gives them."""

@@ -88,6 +88,7 @@ def wired() -> Iterator[None]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="weir-simulation-")))
         urls = {"broker": "kafka://simulated", "redis": "redis://simulated", "database": ""}
         config = Config(dir=directory, profile="simulation", **urls)
+        stack.enter_context(mock.patch("time.sleep"))  # who waits for a server waits no longer than a step
         stack.callback(logging.disable, logging.root.manager.disable)
         logging.disable(logging.CRITICAL)  # processes complain of what was done to them
         for where, names in {

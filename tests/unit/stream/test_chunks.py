@@ -196,6 +196,19 @@ def test_what_a_seek_gave_and_nobody_got_is_sought_again():
         Faust.perform_seek = original
 
 
+def test_after_a_seek_the_chunks_delivered_before_count_no_more():
+    consumer = Consumer(run(A, 60, 3))
+
+    async def scenario():
+        await consumer.perform_seek()
+        held = [message.value async for _, message in consumer.getmany(0.01)]
+        await consumer.perform_seek()
+        held[0].done()
+
+    asyncio.run(scenario())
+    assert consumer._new_offset(FaustTP(*A)) is None
+
+
 def test_a_chunk_knows_what_went_before_it_even_where_offsets_are_missing():
     consumer = Consumer(run(A, 63, 2), run(A, 70, 2) + run(B, 1, 1))
 

@@ -254,6 +254,12 @@ while True:
 """
 
 
+def test_an_append_that_returned_is_on_the_disk(tmp_path):
+    """Not only with the system: what was acknowledged survives a power cut."""
+    full = 2
+    assert Log(tmp_path).connection().execute("PRAGMA synchronous").fetchone() == (full,)
+
+
 def test_an_append_that_returned_is_there_after_a_kill(tmp_path):
     log, told = Log(tmp_path), 0
     for _ in range(4):

@@ -93,6 +93,18 @@ def test_when_the_transaction_fails_the_alert_stays_open_and_no_label_is_left(qu
     assert queue.unsent() == []
 
 
+def test_a_verdict_whose_label_cannot_be_kept_leaves_the_alert_open(queue, ledger, alerted):
+    def fail(connection, cursor, statement, *_):
+        if statement.startswith("INSERT INTO outbox"):
+            raise OSError("the disk is full")
+
+    event.listen(ledger.engine, "before_cursor_execute", fail)
+    with pytest.raises(OSError, match="disk"):
+        queue.give("alert-e1", "fraud")
+    event.remove(ledger.engine, "before_cursor_execute", fail)
+    assert queue.case("alert-e1").state == "open"
+
+
 def test_two_analysts_at_once_leave_a_chain_and_no_fork(queue, alerted):
     threads = [
         threading.Thread(target=queue.give, args=("alert-e1", verdict)) for verdict in ("fraud", "legitimate")

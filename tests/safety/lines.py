@@ -1,0 +1,399 @@
+"""The lines that keep Weir's guarantees. To add one: its text as it stands, what stands there instead, what it keeps.
+
+``python -m tests.safety`` writes docs/safety-lines.md from this table; test_safety_lines.py sees each go red.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SCHEDULES = 400
+"""So many schedules of the simulation at most are run until one goes red."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One or a few lines that belong together."""
+
+    file: str
+    text: str  # exactly as it stands there, and once
+    instead: str
+    keeps: str
+    test: str = ""  # the test that goes red; "": a schedule of the simulation does
+    kinds: tuple[str, ...] = ()  # only schedules that break one of these show it; (): any may
+    sql: bool = False  # only schedules with a recorder and a learner do
+
+    @property
+    def name(self) -> str:
+        """Short, for people."""
+        return f"{self.file}: {self.text.strip().splitlines()[0].strip()}"
+
+
+CHUNKS = "tests/unit/stream/test_chunks.py::"
+FENCE = "tests/contract/test_fence.py::"
+LEDGER = "tests/contract/test_ledger.py::"
+LOG = "tests/unit/stream/embedded/test_log.py::"
+REVIEW = "tests/unit/stream/review/"
+
+LINES = (
+    # --- the commit
+    Line(
+        "stream/chunks.py",
+        "while chunks and chunks[0].is_done:",
+        "while chunks:",
+        "only what an agent marked done is committed",
+    ),
+    Line(
+        "stream/chunks.py",
+        "        while chunks and chunks[0].is_done:\n            self._after[tp] = chunks.popleft().last + 1\n",
+        "        for chunk in chunks:\n            if chunk.is_done:\n                self._after[tp] = chunk.last + 1\n",
+        "nothing is committed before what was delivered before it is done",
+        CHUNKS + "TestCommits",
+    ),
+    Line(
+        "stream/chunks.py",
+        "        return self.marks.after(TP(*tp))\n",
+        "        return (self._read_offset[tp] or 0) + 1\n",
+        "what is committed is what was done, not what was read",
+    ),
+    Line(
+        "stream/chunks.py",
+        "            self.marks.forget(TP(*tp) for tp in consumer.assignment())\n",
+        "",
+        "after a seek the chunks delivered before count no more",
+        CHUNKS + "test_after_a_seek_the_chunks_delivered_before_count_no_more",
+    ),
+    Line(
+        "stream/chunks.py",
+        "            for chunk in self._open.pop(tp, ()):\n                chunk.take()\n            self._after.pop(tp, None)\n",
+        "            for chunk in self._open.get(tp, ()):\n                chunk.take()\n",
+        "a partition that went to somebody else, or is read anew, keeps no chunk and no mark",
+        CHUNKS + "TestCommits",
+    ),
+    Line(
+        "stream/chunks.py",
+        "            if self._adrift or self._seeking or self._seeks != seeks or not consumer.flow_active:\n",
+        "            if False:\n",
+        "what was fetched beside a seek is not delivered behind it",
+        CHUNKS + "test_what_was_fetched_beside_a_seek_is_read_again",
+    ),
+    Line(
+        "stream/chunks.py",
+        "        self.marks.forget(TP(*tp) for tp in revoked)\n",
+        "",
+        "chunks of a partition that was taken away count no more",
+        CHUNKS + "test_partitions_that_go_to_others_are_committed_as_far_as_they_are_done",
+    ),
+    Line(
+        "stream/chunks.py",
+        "        message.acked = True\n        consumer: Any = self\n        consumer._unacked_messages.discard(message)\n",
+        "        message.acked = True\n        consumer: Any = self\n        message.value.done()\n",
+        "Faust's acknowledgement, which comes when an agent is cancelled too, commits nothing",
+        kinds=("stop", "remove"),
+    ),
+    Line(
+        "stream/app.py",
+        "        all_done(batch)\n        applied.seen.done()\n",
+        "        applied.seen.done()\n",
+        "a chunk that was emitted is committed",
+    ),
+    Line(
+        "stream/app.py",
+        "            await outlet.send(outputs)\n",
+        "            all_done(batch)\n            await outlet.send(outputs)\n",
+        "a chunk is done only once its outputs are durable",
+        kinds=("kill", "point"),
+    ),
+    Line(
+        "stream/app.py",
+        "                await in_thread(recorder.record, records_of(batch), batch[0].condemned, executor=worker)\n",
+        "                all_done(batch)\n"
+        "                await in_thread(recorder.record, records_of(batch), batch[0].condemned, executor=worker)\n",
+        "a chunk is done only once SQL holds it",
+        kinds=("kill", "point", "sql down"),
+        sql=True,
+    ),
+    Line(
+        "stream/app.py",
+        "            if role.settled(chunk.tp, chunk.last):\n",
+        "            if True:\n",
+        "a chunk of labels is done only once a checkpoint holds all of them",
+        sql=True,
+    ),
+    Line(
+        "stream/agents.py",
+        "                tell(error)\n            _die(error)\n",
+        "                tell(error)\n            raise error\n",
+        "an unexpected error ends the process, so that nothing behind it is committed",
+    ),
+    Line(
+        "stream/agents.py",
+        "        if self._running is not None:\n            await self._running\n",
+        "",
+        "chunks are answered in the order in which they were applied",
+        "tests/unit/stream/test_agents.py::test_no_second_half_begins_before_the_one_before_it_ended",
+    ),
+    Line(
+        "stream/kafka.py",
+        "        await asyncio.gather(*sends)\n",
+        "        for send in sends:\n            asyncio.ensure_future(send)\n",
+        "sending returns when everything was acknowledged",
+        kinds=("kill", "point"),
+    ),
+    Line(
+        "stream/kafka.py",
+        "        await asyncio.gather(*waiting)\n",
+        "",
+        "a produce batch that failed is an error",
+        kinds=("point",),
+    ),
+    # --- where a worker begins
+    Line(
+        "stream/start.py",
+        "starts = {tp: min(commit, held.get(tp, 0)) for tp, commit in committed.items()}",
+        "starts = dict(committed)",
+        "a worker begins at the lower of its commit and what its store holds",
+        kinds=("lose", "empty"),
+    ),
+    Line(
+        "stream/chunks.py",
+        "            await self._go_back({tp: max(at, oldest[tp]) for tp, at in starts.items() if at != committed[tp]})\n",
+        "",
+        "where the store holds less than the commit, the log is read from there",
+        kinds=("lose", "empty"),
+    ),
+    Line(
+        "stream/chunks.py",
+        "            consumer._committed_offset[FaustTP(*tp)] = offset or None\n",
+        "            pass\n",
+        "what is done again is committed again, so that a kill on the way loses none of it",
+        CHUNKS + "test_a_role_may_begin_before_its_commit_and_then_commits_again_what_it_does_again",
+    ),
+    Line(
+        "stream/start.py",
+        "        if 0 < undecided < oldest:\n",
+        "        if False:\n",
+        "a gap in the log is told, and the worker does not start",
+        "tests/unit/stream/test_start.py::test_a_role_without_state_is_told_too",
+    ),
+    # --- the store
+    Line(
+        "stream/app.py",
+        "    return Taken(chunk.records, Source(*chunk.tp, chunk.before, chunk.last + 1), chunk.condemned)\n",
+        "    return Taken(chunk.records, None, chunk.condemned)\n",
+        "every chunk names what must have been applied before it",
+        kinds=("lose", "empty"),
+    ),
+    Line(
+        "features/store.py",
+        "        if stored < source.before:\n",
+        "        if False:\n",
+        "a chunk that follows something that the store has lost is refused",
+        kinds=("lose", "empty"),
+    ),
+    Line(
+        "features/store.py",
+        "        self._positions[place] = max(stored, source.after)\n",
+        "        self._positions[place] = source.after\n",
+        "a worker that was thought dead takes the store's position not back",
+        FENCE + "test_a_position_never_goes_back",
+    ),
+    Line(
+        "features/apply.lua",
+        "  if position < before or seq < seen then\n",
+        "  if seq < seen then\n",
+        "Redis refuses what follows something that it has lost",
+        FENCE + "test_an_empty_store_refuses_what_follows_something",
+    ),
+    Line(
+        "features/apply.lua",
+        "  if position < before or seq < seen then\n",
+        "  if position < before then\n",
+        "Redis refuses a client that was told of more events than it holds",
+        FENCE + "test_a_loss_that_another_partition_does_not_show_is_seen_by_the_number_of_events",
+    ),
+    Line(
+        "features/redis_store.py",
+        "            self._seen = max([self._seen, *flat[1::4]])",
+        "            self._seen = 0",
+        "a client remembers how much there was",
+        FENCE + "test_a_loss_that_another_partition_does_not_show_is_seen_by_the_number_of_events",
+    ),
+    Line(
+        "features/store.py",
+        "        if known is not None and known.seq:\n            return self._again(event, known)\n",
+        "",
+        "an id that was applied changes nothing, and gets its first features again",
+    ),
+    Line(
+        "features/store.py",
+        "        if known.body != event.body:\n",
+        "        if False:\n",
+        "the same id with another content is refused",
+    ),
+    Line(
+        "features/store.py",
+        "        if known is not None:\n            return Applied(Status.LABEL_DUPLICATE, known.seq, ())\n",
+        "",
+        "a label that comes twice counts once",
+    ),
+    Line(
+        "features/apply.lua",
+        "      return answer(DUPLICATE, known.seq, known.approximate, known.raw)\n",
+        "",
+        "Redis gives an id that was applied its first features again, and changes nothing",
+        "tests/contract/test_feature_store.py::test_the_same_batch_twice_gets_the_first_answers_and_changes_nothing",
+    ),
+    # --- the path
+    Line(
+        "stream/codec.py",
+        "        except RecordError as error:\n"
+        "            return self.dead_letter(record, str(error), RECORD, self.people(record, raw))\n",
+        "        except ZeroDivisionError:\n            raise\n",
+        "a record that cannot be read is a dead letter, and stops no other",
+    ),
+    # --- SQL: the recorder
+    Line(
+        "stream/review/ledger.py",
+        "            counts = record_batch(db, batch)\n",
+        "            counts = Counter()\n",
+        "rows are in the transaction that moves the positions",
+        sql=True,
+    ),
+    Line(
+        "stream/review/ledger.py",
+        "            keep_positions(db, RECORDER, batch.positions)\n",
+        "",
+        "the recorder's positions are in the transaction of its rows",
+        sql=True,
+    ),
+    Line(
+        "stream/review/recording.py",
+        '    fresh = [row for row in rows if row["event_id"] not in bodies and first[row["event_id"]] is row]\n',
+        '    first = {row["event_id"]: row for row in rows}\n'
+        '    fresh = [row for row in rows if row["event_id"] not in bodies and first[row["event_id"]] is row]\n',
+        "the first decision of an id counts",
+        sql=True,
+    ),
+    Line(
+        "stream/review/recording.py",
+        '    fresh = [row for row in rows if row["label_id"] not in known and first[row["label_id"]] is row]\n',
+        '    first = {row["label_id"]: row for row in rows}\n'
+        '    fresh = [row for row in rows if row["label_id"] not in known and first[row["label_id"]] is row]\n',
+        "the first label of an id counts",
+        sql=True,
+    ),
+    # --- SQL: the learner
+    Line(
+        "stream/review/learning.py",
+        '            insert_new(db, t.learned_labels, [{"label_id": label.label_id} for label in learned])\n',
+        "",
+        "label ids are in the transaction of what they taught",
+        sql=True,
+    ),
+    Line(
+        "stream/review/learning.py",
+        "            if held:\n                db.execute(insert(t.waiting_labels), held)\n",
+        "",
+        "labels that wait for their decision are in the checkpoint that moves past them",
+        sql=True,
+    ),
+    Line(
+        "stream/review/learning.py",
+        "            keep_positions(db, LEARNER, positions)\n",
+        "",
+        "the learner's positions are in the transaction of what it learned",
+        LEDGER + "test_a_checkpoint_keeps_all_of_it_and_the_next_learner_goes_on_there",
+    ),
+    Line(
+        "stream/labels.py",
+        "        known |= self._log.learned([label.label_id for label in labels])\n",
+        "",
+        "a label that an earlier checkpoint holds teaches nothing",
+        sql=True,
+    ),
+    Line(
+        "stream/labels.py",
+        "        first = {label.label_id: label for label in reversed(labels)}\n",
+        "        first = {label.label_id: label for label in labels}\n",
+        "of two labels of one id the first teaches",
+        sql=True,
+    ),
+    Line(
+        "stream/labels.py",
+        "            upto[early.tp] = min(upto[early.tp], early.offset)\n",
+        "            pass\n",
+        "a label that is early is not passed by a checkpoint",
+        "tests/unit/stream/test_labels.py::test_a_checkpoint_stays_before_the_first_early_label_and_the_next_learner_reads_it_again",
+    ),
+    Line(
+        "stream/review/learning.py",
+        "                refuse_zombie(db, self._lease)\n",
+        "                pass\n",
+        "a learner that was thought dead and wakes up keeps nothing",
+        kinds=("sleep",),
+        sql=True,
+    ),
+    Line(
+        "stream/review/database.py",
+        'set_={"after": new}, where=new > table.c.after\n',
+        'set_={"after": new}\n',
+        "a recorder that was thought dead takes no position back",
+        LEDGER + "test_a_recorder_that_was_thought_dead_takes_no_position_back",
+    ),
+    # --- models
+    Line(
+        "stream/publishing.py",
+        "        self.tend()\n        return max(",
+        "        return max(",
+        "a snapshot that was committed and not published is published by the next learner",
+        "tests/unit/stream/test_publishing.py::test_what_the_last_learner_committed_and_did_not_publish_is_published_by_the_next",
+    ),
+    Line(
+        "stream/labels.py",
+        "        self._log.checkpoint(snapshot, upto, list(self._learned.values()), list(self._waiting.values()))\n",
+        "        if snapshot and record:\n            self._models.publish(snapshot, record)\n"
+        "        self._log.checkpoint(snapshot, upto, list(self._learned.values()), list(self._waiting.values()))\n",
+        "a snapshot is published only once the checkpoint behind it is committed",
+        "tests/unit/stream/test_labels.py::test_a_snapshot_is_published_once_the_ledger_holds_it_and_not_where_it_does_not",
+    ),
+    # --- review
+    Line(
+        "stream/review/queue.py",
+        "            _put_out(db, alert_id, row, verdict, arrived_us)\n",
+        "        with self._engine.begin() as db:\n            _put_out(db, alert_id, row, verdict, arrived_us)\n",
+        "a verdict and its label are in one transaction",
+        REVIEW + "test_queue.py::test_a_verdict_whose_label_cannot_be_kept_leaves_the_alert_open",
+    ),
+    Line(
+        "stream/review/outbox.py",
+        "            self._publisher.publish(self._topic, [record for _, record in unsent])\n"
+        "            self._queue.sent([number for number, _ in unsent])\n",
+        "            self._queue.sent([number for number, _ in unsent])\n"
+        "            self._publisher.publish(self._topic, [record for _, record in unsent])\n",
+        "a verdict is sent only once the log has it",
+        REVIEW + "test_outbox.py::test_what_the_log_refuses_stays_and_goes_out_later_in_its_order",
+    ),
+    # --- the embedded log
+    Line(
+        "stream/embedded/log.py",
+        '            db.execute("PRAGMA synchronous=FULL")\n',
+        '            db.execute("PRAGMA synchronous=OFF")\n',
+        "what was appended is on the disk",
+        LOG + "test_an_append_that_returned_is_on_the_disk",
+    ),
+    Line(
+        "stream/embedded/log.py",
+        "            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "            pass\n",
+        "a group has one member",
+        LOG + "test_a_group_has_one_member_until_it_dies_and_the_second_is_told_its_pid",
+    ),
+    Line(
+        "stream/embedded/log.py",
+        "                if not (old or many) or (unread is not None and after > unread):\n",
+        "                if not (old or many):\n",
+        "retention drops nothing that a group has still to read",
+        LOG + "test_retention_drops_what_is_old_and_every_group_has_read_and_gives_the_disk_back",
+    ),
+)
