@@ -92,6 +92,11 @@ Answer = tuple[int, int, int, list[int]]
 T = TypeVar("T")
 
 
+def base_key(prefix: str, feature_set: FeatureSet) -> bytes:
+    """What every key of a store begins with; the braces keep them in one slot of a cluster."""
+    return f"{{{prefix}:{FORMAT}:{feature_set.version}}}".encode()
+
+
 class RedisFeatureStore:
     """Features that live in Redis, shared by all processes that name the same prefix and key."""
 
@@ -103,7 +108,7 @@ class RedisFeatureStore:
         """
         self._plan = Plan(feature_set)
         self._prefix = prefix
-        self._base = f"{{{prefix}:{FORMAT}:{feature_set.version}}}".encode()
+        self._base = base_key(prefix, feature_set)
         self._packer = _Packer(self._plan, hash_key)
         self._told = msgspec.msgpack.encode(_told(self._plan))
         self._slots = _slots(self._plan)
@@ -218,7 +223,7 @@ class RedisFeatureStore:
         policy = str(self._redis.info("memory").get("maxmemory_policy", ""))
         if policy.startswith("allkeys"):  # the volatile ones evict keys with an expiry: none of ours has one
             raise StoreUnavailable(
-                f"the Redis at {_shown(self._url)} drops keys when it is full (maxmemory-policy {policy}), and with "
+                f"the Redis at {shown(self._url)} drops keys when it is full (maxmemory-policy {policy}), and with "
                 "them what is known of an entity: set maxmemory-policy to noeviction"
             )
 
@@ -238,12 +243,12 @@ class RedisFeatureStore:
                 self._wait(wait, error)
             except OutOfMemoryError as error:
                 raise StoreUnavailable(
-                    f"the Redis at {_shown(self._url)} is full: give it more memory (maxmemory)"
+                    f"the Redis at {shown(self._url)} is full: give it more memory (maxmemory)"
                 ) from error
             except ResponseError:
                 raise
             except RedisError as error:
-                raise StoreUnavailable(f"the Redis at {_shown(self._url)} does not work: {error}") from error
+                raise StoreUnavailable(f"the Redis at {shown(self._url)} does not work: {error}") from error
             else:
                 self._well()
                 return told
@@ -252,9 +257,9 @@ class RedisFeatureStore:
     def _wait(self, seconds: float | None, error: Exception) -> None:
         """Wait before the next attempt; None: there is none."""
         if isinstance(error, ReadOnlyError):
-            trouble = f"the Redis at {_shown(self._url)} takes no writes (it is a replica?): {error}"
+            trouble = f"the Redis at {shown(self._url)} takes no writes (it is a replica?): {error}"
         else:
-            trouble = f"no answer from the Redis at {_shown(self._url)}: {error}"
+            trouble = f"no answer from the Redis at {shown(self._url)}: {error}"
         if seconds is None:
             raise StoreUnavailable(trouble) from error
         if not self._ill:
@@ -264,7 +269,7 @@ class RedisFeatureStore:
 
     def _well(self) -> None:
         if self._ill:
-            logger.warning("the Redis at %s answers again", _shown(self._url))
+            logger.warning("the Redis at %s answers again", shown(self._url))
         self._ill = False
 
 
@@ -413,13 +418,13 @@ def _slots(plan: Plan) -> list[tuple[int, bool]]:
 def _refused(url: str, error: Exception) -> str:
     if isinstance(error, NoPermissionError):
         return (
-            f"the Redis at {_shown(url)} does not allow its user what Weir does: {error}. "
+            f"the Redis at {shown(url)} does not allow its user what Weir does: {error}. "
             "It needs +@read +@write +@scripting +@connection +info, on the keys ~*weir:*"
         )
-    return f"the Redis at {_shown(url)} refused the login: {error}. See WEIR_REDIS (user) and WEIR_REDIS_PASSWORD_FILE"
+    return f"the Redis at {shown(url)} refused the login: {error}. See WEIR_REDIS (user) and WEIR_REDIS_PASSWORD_FILE"
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
     """A URL without its user and password."""
     scheme, separator, rest = url.partition("://")
     return scheme + separator + rest.rpartition("@")[2]

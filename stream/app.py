@@ -17,6 +17,8 @@ from stream.chunks import Chunk, all_done, batches, chunks, records_of
 from stream.config import Config
 from stream.crash_points import reached
 from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
+from stream.review.learning import LEARNER
+from stream.review.ledger import RECORDER
 from stream.score import Applying, Taken
 from stream.sensor import attach
 from stream.start import Start
@@ -94,6 +96,7 @@ def score_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App
 def record_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App, Callable[[], None]]:
     """Decisions, alerts, labels and dead letters in; SQL rows out."""
     app = role_app("record", config, watch)
+    start_by(app, bootstrap.sql_start(config, RECORDER))
     recorder, closing = bootstrap.recorder(config)
     watching.on_sql(watch, recorder.readings, config)
     seen = watch or UNWATCHED
@@ -118,6 +121,7 @@ def record_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.Ap
 def learn_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App, Callable[[], None]]:
     """Decisions and labels in; numbered snapshots out. A chunk is done when a checkpoint holds it."""
     app = role_app("learn", config, watch)
+    start_by(app, bootstrap.sql_start(config, LEARNER))
     with watching.standing_by(watch):
         role, closing = bootstrap.learn_role(config)
     watching.on_sql(watch, role.readings, config)
@@ -148,6 +152,7 @@ def learn_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App
                 reached("learn.learned")
                 held.append(chunk)
                 pace.took(len(chunk.records))
+                chunk.let_go()  # what waits for a checkpoint is a place in the log, and no megabytes
             if held and (chunk is None or chunk.suspected or role.due or pace.due):
                 await checkpoint()
                 pace = Pace()

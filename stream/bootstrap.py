@@ -46,13 +46,13 @@ from stream.readiness import (
     refuse_moved,
 )
 from stream.record import Recorder
-from stream.records import Tail
+from stream.records import TP, Tail
 from stream.review.ledger import DeadLetterRow, Ledger
 from stream.review.partitions import remember
 from stream.review.people import People, refuse_other_master
 from stream.score import ScoreRole
 from stream.sealing import Sealer
-from stream.start import Start
+from stream.start import DATABASE, Start
 from stream.topics import KEYED, MODEL_BYTES, MODELS
 
 if TYPE_CHECKING:
@@ -236,9 +236,8 @@ def _features(config: Config, profile: Profile, keys: Sealer) -> tuple[FeatureSt
     """The features in Redis."""
     from features.redis_store import RedisFeatureStore
 
-    url, closing = _redis(config)
-    prefix = f"{config.topic_prefix}weir:"
-    store = RedisFeatureStore(url, profile.features, prefix=prefix, hash_key=keys.hash_key())
+    url, closing = redis_for(config)
+    store = RedisFeatureStore(url, profile.features, prefix=store_name(config), hash_key=keys.hash_key())
 
     def close() -> None:
         store.close()
@@ -257,6 +256,11 @@ def unsealed(config: Config, letter: DeadLetterRow) -> AsItCame:
         ledger.close()
 
 
+def store_name(config: Config) -> str:
+    """What the feature store's keys are named after: a tenant's own."""
+    return f"{config.topic_prefix}weir:"
+
+
 def score_start(config: Config, role: ScoreRole) -> Start:
     """From where the scorer reads: never behind what its store holds."""
     return Start(
@@ -267,7 +271,20 @@ def score_start(config: Config, role: ScoreRole) -> Start:
     )
 
 
-def _redis(config: Config) -> tuple[str, Closing]:
+def sql_start(config: Config, reader: str) -> Start:
+    """From where the recorder or the learner reads: never behind what the database holds of its work."""
+
+    def held() -> Mapping[TP, int]:
+        ledger = Ledger.open(config.database)
+        try:
+            return ledger.positions(reader)
+        finally:
+            ledger.close()
+
+    return Start(held=held, keeper=DATABASE, accept_gap=config.accept_gap)
+
+
+def redis_for(config: Config) -> tuple[str, Closing]:
     """The Redis that is named, or runs in the directory already, or one of our own until `Closing`."""
     directory = redis_directory(config)
     url = config.redis or running(directory)

@@ -36,34 +36,44 @@ READY_SECONDS = 0.01
 class Chunk:
     """A run of one partition's records, in order. An agent calls `done` once what it made of them is durable."""
 
-    __slots__ = ("_marks", "before", "condemned", "is_done", "is_taken", "records", "size", "suspected", "tp")
+    __slots__ = (
+        *(
+            "_marks",
+            "before",
+            "condemned",
+            "first",
+            "is_done",
+            "is_taken",
+            "last",
+            "records",
+            "size",
+            "suspected",
+        ),
+        "tp",
+    )
 
     def __init__(self, tp: TP, records: Sequence[Record], before: int, marks: Marks) -> None:
         """Chunks are made by the consumer; `before` is the offset behind the chunk before it, or where it started."""
         self.tp = tp
         self.before = before
         self.records = records
+        self.first, self.last = records[0].offset, records[-1].offset
         self.size = sum(len(record.value) for record in records)
         self.suspected = False  # a worker died of something in it: nothing else is to be in hand meanwhile
         self.condemned = ""  # why it is not to be worked off, but set aside
         self.is_done = self.is_taken = False
         self._marks = marks
 
-    @property
-    def first(self) -> int:
-        """The first record's offset."""
-        return self.records[0].offset
-
-    @property
-    def last(self) -> int:
-        """The last record's offset."""
-        return self.records[-1].offset
-
     def take(self) -> None:
         """An agent has it in hand: there is room for another."""
         if not self.is_taken:
             self.is_taken = True
             self._marks.took(self)
+
+    def let_go(self) -> None:
+        """Its records are not needed any more, though it is not done yet."""
+        self.take()
+        self.records = ()
 
     def done(self) -> None:
         """Let the chunk be committed, as soon as those before it are done too."""

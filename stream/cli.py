@@ -24,6 +24,7 @@ HELPED: tuple[str, ...] = (
     "models.codec.CodecError",
     "features.store.StoreUnavailable",
     "stream.rows.FileError",
+    "stream.backup_files.BackupError",
     "stream.up.AlreadyUp",
     "stream.embedded.log.GroupTaken",
     "stream.embedded.log.LogError",
@@ -87,9 +88,27 @@ def weir() -> None:
 
 def register_all() -> None:
     """Give `weir` its commands."""
-    from stream import cli_doctor, cli_forget, cli_history, cli_look, cli_models, cli_run, cli_topics
+    from stream import (
+        cli_backup,
+        cli_doctor,
+        cli_forget,
+        cli_history,
+        cli_look,
+        cli_models,
+        cli_run,
+        cli_topics,
+    )
 
-    for module in (cli_run, cli_history, cli_look, cli_models, cli_topics, cli_doctor, cli_forget):
+    for module in (
+        cli_run,
+        cli_history,
+        cli_look,
+        cli_models,
+        cli_topics,
+        cli_doctor,
+        cli_forget,
+        cli_backup,
+    ):
         module.register(weir)
 
 

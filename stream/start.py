@@ -1,13 +1,15 @@
 """From where a worker reads each partition: the lower of what its group committed and what its own state holds.
 
-A store may lose what it had acknowledged (a crash, a failover, somebody's FLUSHALL); what it lost is read again. And a
-log lets go of old records: where those are needed still, the worker says so and does not start.
+A store or a database may lose what it had acknowledged (a crash, a failover, somebody's FLUSHALL, a backup that was
+restored); what it lost is read again. And a log lets go of old records: where those are needed still, the worker says
+so and does not start.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from stream.codec import arrival_or_log_us
 from stream.records import TP, Record
@@ -21,6 +23,24 @@ class LogExpired(Exception):
     """The log has let go of records that are needed still: which ones, for what, and what to do."""
 
 
+class Keeper(NamedTuple):
+    """What holds a role's state, in words."""
+
+    name: str
+    lost: str  # what comes of a gap in it
+    mend: str
+
+
+STORE = Keeper(
+    "the feature store", "windows would lack what lies between", "Bring back a copy of the store's data"
+)
+DATABASE = Keeper(
+    "the database",
+    "what lies between would never be recorded or learned",
+    "Bring back a newer copy of the database (`weir restore`)",
+)
+
+
 class Start:
     """The rule by which a role's consumer finds its place, at its start and whenever its partitions change."""
 
@@ -28,6 +48,7 @@ class Start:
         self,
         *,
         held: Callable[[], Mapping[TP, int]] | None = None,
+        keeper: Keeper = STORE,
         need_us: int = 0,
         record_at: Callable[[TP, int], Record | None] | None = None,
         accept_gap: bool = False,
@@ -38,6 +59,7 @@ class Start:
         With `accept_gap` records that are gone are only logged.
         """
         self._held = held
+        self._keeper = keeper
         self._need_us = need_us
         self._record_at = record_at
         self._accept_gap = accept_gap
@@ -55,12 +77,12 @@ class Start:
         for tp, start in starts.items():
             if start < committed[tp] and not held.get(tp, 0):
                 logger.warning(
-                    "%s: the feature store knows nothing of it, so all of it is read again", _named(tp)
+                    "%s: %s knows nothing of it, so all of it is read again", _named(tp), self._keeper.name
                 )
             elif start < committed[tp]:
                 logger.warning(
-                    "%s: the feature store holds it up to %d, not up to %d, so it is read again from there",
-                    *(_named(tp), start, committed[tp]),
+                    "%s: %s holds it up to %d, not up to %d, so it is read again from there",
+                    *(_named(tp), self._keeper.name, start, committed[tp]),
                 )
         return starts
 
@@ -79,9 +101,8 @@ class Start:
             )
         elif held < min(commit, oldest) and not self._harmless(tp, commit, oldest):
             self._gap(
-                f"{_named(tp)}: the feature store has lost what it held from offset {held} on, and the log, from which "
-                f"it would be made again, begins at {oldest}: windows would lack what lies between. Bring back a copy "
-                f"of the store's data, or {MEND}"
+                f"{_named(tp)}: {self._keeper.name} has lost what it held from offset {held} on, and the log, from which "
+                f"it would be made again, begins at {oldest}: {self._keeper.lost}. {self._keeper.mend}, or {MEND}"
             )
 
     def _gap(self, trouble: str) -> None:

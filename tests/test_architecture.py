@@ -34,7 +34,7 @@ FAUST = (
     "stream/embedded/transport.py",
 )
 SQL = (*REVIEW, "stream/ledger.py")
-REDIS = ("features/redis_store.py", "features/redis_server.py", "stream/embedded/server.py")
+REDIS = ("features/redis_*.py", "stream/embedded/server.py")
 SCREEN = ("stream/cli*.py", "stream/progress.py")
 RIVER = ("models/bins.py", "models/estimators.py", "models/incremental.py")
 KAFKA = ("stream/kafka.py", "stream/kafka_admin.py", "stream/kafka_tail.py")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import redis
@@ -30,12 +33,18 @@ class ServerError(Exception):
 class ValkeyServer:
     """A Valkey that lives and dies with this process. What it acknowledged survives its own death, append-only."""
 
-    def __init__(self, directory: Path) -> None:
-        """Keep its data in `directory`."""
+    def __init__(self, directory: Path, **settings: str) -> None:
+        """Keep its data in `directory`; `settings` of Valkey's own come before ours."""
         self._directory = directory
+        self._more = settings
         self._socket = socket_path(directory, SOCKET)
         self._pidfile = directory / "valkey.pid"
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return self._socket
 
     @property
     def url(self) -> str:
@@ -81,6 +90,7 @@ class ValkeyServer:
             "save": "",
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
+            **self._more,
         }
         return [word for name, value in settings.items() for word in (f"--{name}", value)]
 
@@ -123,6 +133,18 @@ class ValkeyServer:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def reading(directory: Path, snapshot: str) -> Iterator[str]:
+    """While the block runs: the URL of a server that has loaded a file (RDB) in `directory`, and keeps nothing."""
+    server = ValkeyServer(directory, dbfilename=snapshot, appendonly="no", **{"rdb-version-check": "relaxed"})
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+        if server.socket.parent != directory:
+            shutil.rmtree(server.socket.parent)
 
 
 def running(directory: Path) -> str | None:

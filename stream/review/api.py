@@ -101,7 +101,7 @@ def scoring(ledger: Ledger, desk: Desk) -> APIRouter:
             raise HTTPException(404, f"no decision of {event_id!r} is recorded (yet)")
         return Response(record, media_type="application/json")
 
-    @routes.post("/score", responses=answer(DecisionRecord, 409, 413, 422, 504), openapi_extra=EVENT)
+    @routes.post("/score", responses=answer(DecisionRecord, 409, 413, 422, 503, 504), openapi_extra=EVENT)
     async def score(request: Request) -> Response:
         """Append an event (the fields of the source, as JSON) to the stream, and answer with its decision.
 
@@ -110,7 +110,7 @@ def scoring(ledger: Ledger, desk: Desk) -> APIRouter:
         try:
             decided = await desk.post(request.stream())
         except PostError as error:
-            raise HTTPException(error.status, str(error)) from error
+            raise HTTPException(error.status, str(error), error.headers) from error
         return Response(decided, media_type="application/json")
 
     return routes
@@ -123,7 +123,8 @@ MEANINGS = {
     409: "this id was decided before, with another content",
     413: "the event is too long",
     422: "not an event that the profile can read: which field, what is expected, what was found",
-    504: "on the stream, but not decided in time",
+    503: "not taken now, see Retry-After",
+    504: "on the stream, but not decided in time, see Retry-After",
 }
 
 

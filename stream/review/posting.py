@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 
@@ -20,6 +21,14 @@ PATIENCE_SECONDS = 10.0
 
 POLL_SECONDS = 0.02
 
+MOST_WAITING = 64
+"""Posted events that wait for their decision at once: each asks the database again and again."""
+
+RETRY_SECONDS = 5
+"""When it is worth to ask again, as a guess: an overload takes seconds to drain."""
+
+logger = logging.getLogger(__name__)
+
 
 class PostError(Exception):
     """An event that gets no decision: why, and the HTTP status that says so."""
@@ -28,6 +37,11 @@ class PostError(Exception):
         """`text` is for people."""
         super().__init__(text)
         self.status = status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer's head says besides."""
+        return {"Retry-After": str(RETRY_SECONDS)} if self.status in (503, 504) else {}
 
 
 class Decided(msgspec.Struct, gc=False):
@@ -54,13 +68,28 @@ class Desk:
         self._codec = Codec(profile)
         self._topic = prefix + TRANSACTIONS
         self._patience_seconds = patience_seconds
+        self._waiting = 0
 
     def known_id(self, event_id: str) -> str:
         """How the ledger knows an event of this id."""
         return self._profile.known_id(event_id)
 
     async def post(self, chunks: AsyncIterator[bytes]) -> bytes:
-        """The decision of the event whose JSON comes in these chunks; raises PostError."""
+        """The decision of the event whose JSON comes in these chunks; raises PostError.
+
+        Beyond MOST_WAITING at once events are turned away before anything is done with them.
+        """
+        if self._waiting >= MOST_WAITING:
+            raise PostError(
+                503, f"{self._waiting} events wait for their decision already; send this one again later"
+            )
+        self._waiting += 1
+        try:
+            return await self._post(chunks)
+        finally:
+            self._waiting -= 1
+
+    async def _post(self, chunks: AsyncIterator[bytes]) -> bytes:
         body = await _read(chunks)
         arrived_us = await asyncio.to_thread(self._ledger.clock_us, now_us())
         event = self._event(body, arrived_us)
@@ -68,8 +97,19 @@ class Desk:
         if known is not None:
             return known
         record = Outgoing(self._profile.key(event), body, ((ARRIVED, b"%d" % arrived_us),))
-        await asyncio.to_thread(self._publisher.publish, self._topic, [record])
+        await self._publish(record, event)
         return await self._decided(event)
+
+    async def _publish(self, record: Outgoing, event: Transaction) -> None:
+        try:
+            await asyncio.to_thread(self._publisher.publish, self._topic, [record])
+        except Exception as error:
+            logger.exception("a posted event could not be put on the stream")
+            raise PostError(
+                503,
+                f"the stream takes nothing now, and it is not known whether it has the event {event.event_id!r}: send it "
+                "again later, the same event counts once",
+            ) from error
 
     def _event(self, body: bytes, arrived_us: int) -> Transaction:
         """Read it as the score role will, so that what would be a dead letter is refused at the door."""

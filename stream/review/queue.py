@@ -19,15 +19,15 @@ from stream.keyring import Opener
 from stream.records import ARRIVED, Outgoing
 from stream.review import tables as t
 from stream.review.ledger import Ledger, now_us
-from stream.review.recording import OPEN
+from stream.review.recording import ANALYST, OPEN
 from stream.sealing import SealError
 
 VERDICTS = ("fraud", "legitimate")
 
 STATES = (OPEN, *VERDICTS)
 
-SOURCE = "analyst"
-
+FORGOTTEN = 1_000_000
+"""More verdicts than anybody gives between two backups."""
 
 logger = logging.getLogger(__name__)
 
@@ -157,9 +157,9 @@ class ReviewQueue:
             row = db.execute(query.with_for_update()).one_or_none()
             if row is None:
                 raise NoSuchAlert(f"there is no alert {alert_id!r}")
-            if row.state == verdict and row.settled_by == SOURCE:
+            if row.state == verdict and row.settled_by == ANALYST:
                 return
-            settled = {"state": verdict, "settled_by": SOURCE}
+            settled = {"state": verdict, "settled_by": ANALYST}
             db.execute(update(t.alerts).where(a.alert_id == alert_id).values(settled))
             _put_out(db, alert_id, row, verdict, arrived_us)
 
@@ -185,7 +185,7 @@ class ReviewQueue:
             label_id=label_id(row.number, row.alert_id),
             event_id=row.event_id,
             label="fraud" if row.fraud else "legitimate",
-            source=SOURCE,
+            source=ANALYST,
             labelled_at=to_datetime(row.arrived_us).isoformat(),
             reverses=row.reverses,
         )
@@ -222,17 +222,47 @@ def label_id(number: int, alert_id: str) -> str:
     return f"verdict-{number}-{alert_id}"
 
 
-def _put_out(db: Connection, alert_id: str, row: Any, verdict: str, arrived_us: int) -> None:
+def skip_numbers(db: Connection) -> None:
+    """Leave out the numbers of verdicts that this database may have forgotten, since it was restored from a copy.
+
+    Their labels lie on the log: a new verdict on the same alert that got the same number would be taken for one of them.
+    """
+    o = t.outbox.c
+    last = db.execute(select(func.coalesce(func.max(o.number), 0))).scalar_one()
+    gone = {"alert_id": "", "event_id": "", "fraud": False, "arrived_us": 0, "sent": True}
+    db.execute(insert(t.outbox).values(number=last + FORGOTTEN, **gone))
+    if db.dialect.name == "postgresql":
+        sequence = func.pg_get_serial_sequence(t.outbox.name, o.number.name)
+        db.execute(select(func.setval(sequence, last + FORGOTTEN)))
+
+
+def _before(db: Connection, alert_id: str, row: Any) -> str | None:
+    """The label of the verdict before; where the database was restored since then, it came back from the log."""
     o = t.outbox.c
     earlier = select(o.number).where(o.alert_id == alert_id).order_by(o.number.desc()).limit(1)
     before = db.execute(earlier).scalar()
+    if before is not None:
+        return label_id(before, alert_id)
+    return _from_log(db, row.event_id) if row.settled_by == ANALYST else None
+
+
+def _from_log(db: Connection, event_id: str) -> str | None:
+    """An event's newest label of an analyst's that nobody took back. Seldom asked, so there is no index for it."""
+    said, later = t.labels.c, t.labels.alias().c
+    taken_back = select(later.reverses).where(later.event_id == event_id, later.reverses.is_not(None))
+    mine = (said.event_id == event_id, said.source == ANALYST, said.label_id.not_in(taken_back))
+    query = select(said.label_id).where(*mine).order_by(said.arrived_us.desc()).limit(1)
+    return db.execute(query).scalar()
+
+
+def _put_out(db: Connection, alert_id: str, row: Any, verdict: str, arrived_us: int) -> None:
     db.execute(
         insert(t.outbox).values(
             alert_id=alert_id,
             event_id=row.event_id,
             fraud=verdict == "fraud",
             arrived_us=arrived_us,
-            reverses=None if before is None else label_id(before, alert_id),
+            reverses=_before(db, alert_id, row),
             key=row.key,
             sent=False,
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, bindparam, func, select, update
+from sqlalchemy import Boolean, Column, Connection, bindparam, func, select, update
 
 from stream.records import TP
 from stream.review import tables as t
@@ -16,6 +16,9 @@ from stream.review.database import add_values, in_chunks, insert_all, insert_new
 
 OPEN = "open"
 """The state of an alert that nobody said anything of; the others are the labels, "fraud" and "legitimate"."""
+
+ANALYST = "analyst"
+"""The source of labels that are verdicts."""
 
 Row = dict[str, Any]
 
@@ -105,6 +108,25 @@ def _record_labels(db: Connection, rows: Sequence[Row], counts: Counter[str]) ->
     for said in now.values():
         _tally(counts, said, by=1)
     _keep_labelled(db, now)
+    _settle_again(db, [row for row in fresh if row["source"] == ANALYST and row["event_id"] in alerted])
+
+
+def _settle_again(db: Connection, verdicts: Sequence[Row]) -> None:
+    """Verdicts settle their alerts when they are given; again here, for a database that was restored since then."""
+    if not verdicts:
+        return
+    a = t.alerts.c
+    said = [
+        {
+            "of": row["event_id"],
+            "now": "fraud" if row["fraud"] else "legitimate",
+            "back": row["reverses"] is not None,
+        }
+        for row in verdicts
+    ]
+    by_another = a.settled_by.is_distinct_from(ANALYST) | bindparam("back", type_=Boolean)
+    new: dict[str, Any] = {"state": bindparam("now"), "settled_by": ANALYST}
+    db.execute(update(t.alerts).where(a.event_id == bindparam("of"), by_another).values(new), said)
 
 
 def _meet_earlier_labels(db: Connection, event_ids: Sequence[str], counts: Counter[str]) -> None:

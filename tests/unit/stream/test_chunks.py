@@ -462,3 +462,16 @@ def test_each_chunk_of_a_batch_that_is_done_is_done():
     assert [record.offset for record in chunks.records_of(batch)] == [3, 4, 0]
     chunks.all_done(batch)
     assert [chunk.is_done for chunk in batch] == [True, True]
+
+
+def test_a_chunk_whose_records_are_let_go_keeps_its_place_and_is_committed_in_its_turn():
+    marks, tp = Marks(), TP("t", 0)
+    records = [Record("t", 0, offset, None, b"x", (), 0) for offset in range(5, 8)]
+    chunk, following = marks.deliver(tp, records), marks.deliver(tp, records)
+    chunk.let_go()
+    assert (len(chunk.records), chunk.first, chunk.last) == (0, 5, 7)
+    assert marks._records == len(following.records)
+    following.done()
+    assert marks.after(tp) is None
+    chunk.done()
+    assert (marks.after(tp), marks._records) == (8, 0)

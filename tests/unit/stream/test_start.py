@@ -3,7 +3,7 @@
 import pytest
 
 from stream.records import TP, Record
-from stream.start import LogExpired, Start
+from stream.start import DATABASE, LogExpired, Start
 
 A, B = TP("transactions", 0), TP("labels", 1)
 NEED = 100
@@ -108,3 +108,13 @@ def test_what_is_read_again_is_logged(caplog):
         "transactions[0]: the feature store holds it up to 70, not up to 100, so it is read again from there",
         "transactions[0]: the feature store knows nothing of it, so all of it is read again",
     ]
+
+
+def test_what_a_database_lost_is_read_again_or_told_as_its_own(caplog):
+    rule = Start(held=lambda: {A: 70}, keeper=DATABASE)
+    assert rule.offsets({A: 100}, {A: 70})[A] == 70
+    assert "the database holds it up to 70, not up to 100" in caplog.text
+    with pytest.raises(
+        LogExpired, match=r"the database has lost .* offset 70 on, .* begins at 71.*weir restore"
+    ):
+        rule.offsets({A: 100}, {A: 71})

@@ -206,7 +206,38 @@ def test_an_event_that_is_not_decided_in_time_is_said_to_be_on_the_stream(ledger
     with pytest.raises(posting.PostError, match="'p1' is on the stream, but no decision") as refusal:
         asyncio.run(desk.post(chunks()))
     assert refusal.value.status == 504
+    assert int(refusal.value.headers["Retry-After"]) > 0
     assert len(published.records) == 1
+
+
+def test_a_stream_that_takes_nothing_is_said_with_when_to_come_again(client, published):
+    published.fault = OSError("no disk")
+    answer = client.post("/api/v1/score", json=PAYMENT)
+    assert answer.status_code == 503
+    assert "send it again later" in answer.json()["detail"]
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_beyond_so_many_that_wait_events_are_turned_away_before_they_are_on_the_stream(
+    ledger, published, monkeypatch
+):
+    monkeypatch.setattr(posting, "MOST_WAITING", 3)
+    desk = posting.Desk(ledger, published, PROFILE, patience_seconds=0.5)
+
+    async def post(number):
+        async def chunks():
+            yield msgspec.json.encode({**PAYMENT, "id": f"p{number}"})
+
+        try:
+            await desk.post(chunks())
+        except posting.PostError as refusal:
+            return refusal.status
+
+    async def all_at_once():
+        return await asyncio.gather(*map(post, range(8))), await asyncio.gather(post(8))
+
+    assert asyncio.run(all_at_once()) == ([504] * 3 + [503] * 5, [504])
+    assert len(published.records) == 4
 
 
 def test_in_a_simulation_a_posted_event_arrives_at_the_streams_own_time(client, recorder, published, worker):
