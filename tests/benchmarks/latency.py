@@ -1,10 +1,12 @@
-"""How long an event takes: from its append to its decision, and to the agent that takes it, at a steady low rate.
+"""How long an event takes: from its append to its decision, and to the agent that takes it, at a steady rate.
 
-usage: python -m tests.benchmarks.latency [--rate EVENTS_PER_SECOND] [--events EVENTS]
+usage: python -m tests.benchmarks.latency [--rate EVENTS_PER_SECOND] [--events EVENTS] [--kafka] [--partitions N]
 
 The load is open: every event has a moment at which it should be appended, whatever became of those before it, and its
-latency counts from that moment. So a pause that holds up the sender too is counted in full, for all whom it held up.
-A decision is out when another process, woken by its append, has read it from the log, durable.
+latency counts from that moment (no coordinated omission). So a pause that holds up the sender too is counted in full, for
+all whom it held up. A decision is out when another process, woken by its append, has read it from the log, durable.
+Where a decision's time went is told by the worker itself, stage by stage: how long a batch took, by its own metrics.
+With `--kafka` the log is the broker that KAFKA_BOOTSTRAP names, or one started from the jars in KAFKA_HOME.
 """
 
 from __future__ import annotations
@@ -15,30 +17,36 @@ import math
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from prometheus_client.parser import text_string_to_metric_families
 
 from features.profile import load as load_profile
 from stream.agents import guarded, make_app, serve
-from stream.bootstrap import make_topics
 from stream.chunks import chunks
-from stream.config import load
 from stream.decisions import DECISIONS, TRANSACTIONS
-from stream.embedded.log import Log
 from stream.files import EventFile
-from stream.records import TP, Record
 from tests.benchmarks import handbook
 from tests.benchmarks.handbook import say
+from tests.benchmarks.kafka import broker
+from tests.benchmarks.logs import AnyLog, OnDisk, OnKafka
 
 PATIENCE = 60.0
 WARM = 300
 """Events before those that count: connections are made, scripts loaded, files opened."""
+
+STAGES = "weir_stage_seconds"
+PLACES = (0.5, 0.99, 0.999)
+
+Histogram = dict[float, float]
+"""Upper end of a bucket -> how many fell into it or below."""
 
 
 class Decided(msgspec.Struct):
@@ -57,6 +65,8 @@ def main() -> None:
     )
     parser.add_argument("--rate", type=float, default=100.0, help="events a second")
     parser.add_argument("--events", type=int, default=3_000)
+    parser.add_argument("--kafka", action="store_true", help="on Apache Kafka, not on the embedded log")
+    parser.add_argument("--partitions", type=int, default=4, help="of each topic on Kafka")
     parser.add_argument("--probe", nargs=2, type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.probe:
@@ -68,10 +78,14 @@ def main() -> None:
             f"{options.events:,} events, {options.rate:g} a second; milliseconds from when each should be appended"
         )
         say(f"{'':<28}{'p50':>8}{'p99':>8}{'p99.9':>8}{'max':>8}")
-        appended, taken = bench.to_agent()
-        show("until it was appended", appended)
-        show("until an agent took it", taken)
-        show("until its decision was out", bench.to_decision())
+        if options.kafka:
+            with broker(Path(name)) as servers:
+                bench.to_decision(
+                    OnKafka(bench.made("live"), f"kafka://{servers}", "lat-", options.partitions)
+                )
+            return
+        bench.to_agent(OnDisk(bench.made("probe")))
+        bench.to_decision(OnDisk(bench.made("live")))
 
 
 class Bench:
@@ -87,44 +101,82 @@ class Bench:
         parcels = EventFile(file, load_profile(str(self.profile))).records()
         self.records = [record for parcel in parcels for record in parcel.events][: events + WARM]
 
-    def to_decision(self) -> list[float]:
-        """Seconds of each event until its decision was read, decided by a real worker."""
-        directory = self.directory / "live"
-        options = ("--profile", self.profile, "--model", self.model)
-        log = prepared(directory)
-        with reading(log, DECISIONS, lambda record: decided(record.value).event_id) as seen:
-            command = handbook.command("worker", "--role", "score", *options)
-            with running(command, directory):
-                intended, _ = self._send(log, lambda count: len(seen) >= count)
-        ids = [str(msgspec.json.decode(record.value)["TRANSACTION_ID"]) for record in self.records]
-        return [seen[event_id] - at for event_id, at in zip(ids[WARM:], intended, strict=True)]
+    def made(self, name: str) -> Path:
+        """A directory of its own."""
+        (self.directory / name).mkdir()
+        return self.directory / name
 
-    def to_agent(self) -> tuple[list[float], list[float]]:
-        """Seconds of each event until its append returned, and until an agent in another process had it in hand."""
-        directory, told = self.directory / "probe", self.directory / "taken"
-        log = prepared(directory)
-        command = [sys.executable, "-m", "tests.benchmarks.latency", "--probe", str(directory), str(told)]
-        with running(command, directory):
+    def to_decision(self, log: AnyLog) -> None:
+        """Until each decision was read, decided by a real worker; and what its stages took."""
+        options = ("--profile", self.profile, "--model", self.model, "--metrics-port", "0")
+        command = handbook.command("worker", "--role", "score", *options)
+        with log.reading(DECISIONS, event_id) as seen, running(command, log):
+            before: dict[str, Histogram] = {}
+            intended, _ = self._send(
+                log, lambda count: len(seen) >= count, lambda: before.update(stages(log.directory))
+            )
+            after = stages(log.directory)
+        ids = [str(msgspec.json.decode(record.value)["TRANSACTION_ID"]) for record in self.records]
+        show(
+            "until its decision was out",
+            [seen[each] - at for each, at in zip(ids[WARM:], intended, strict=True)],
+        )
+        say("a batch, stage by stage (upper end of the bucket; the mean)")
+        for stage, buckets in after.items():
+            show_stage(
+                stage, {end: count - before.get(stage, {}).get(end, 0) for end, count in buckets.items()}
+            )
+
+    def to_agent(self, log: AnyLog) -> None:
+        """Until each append returned, and until an agent in another process had the event in hand."""
+        told = self.directory / "taken"
+        command = [sys.executable, "-m", "tests.benchmarks.latency", "--probe", str(log.directory), str(told)]
+        with running(command, log):
             intended, appended = self._send(log, lambda count: lines(told) >= count)
         taken = [int(line) / 1e9 for line in told.read_text().split()]
-        return (
-            [done - at for done, at in zip(appended, intended, strict=True)],
-            [done - at for done, at in zip(taken[WARM:], intended, strict=True)],
-        )
+        show("until it was appended", [done - at for done, at in zip(appended, intended, strict=True)])
+        show("until an agent took it", [done - at for done, at in zip(taken[WARM:], intended, strict=True)])
 
-    def _send(self, log: Log, arrived: Callable[[int], bool]) -> tuple[list[float], list[float]]:
-        """Append each event at its moment; gives these moments, and when each append returned."""
+    def _send(
+        self, log: AnyLog, arrived: Callable[[int], bool], warm: Callable[[], object] = lambda: None
+    ) -> tuple[list[float], list[float]]:
+        """Append each event at its moment, or with all that are due; gives these moments, and when the appends returned."""
         log.append(TRANSACTIONS, self.records[:WARM])
         eventually(lambda: arrived(WARM))
+        warm()
+        records = self.records[WARM:]
         began = time.monotonic() + 0.1
-        intended = [began + number / self.rate for number in range(len(self.records) - WARM)]
-        appended = []
-        for at, record in zip(intended, self.records[WARM:], strict=True):
-            time.sleep(max(0.0, at - time.monotonic()))
-            log.append(TRANSACTIONS, [record])
-            appended.append(time.monotonic())
+        intended = [began + number / self.rate for number in range(len(records))]
+        appended: list[float] = []
+        while len(appended) < len(records):
+            at = len(appended)
+            time.sleep(max(0.0, intended[at] - time.monotonic()))
+            due = at + 1
+            while due < len(records) and intended[due] <= time.monotonic():
+                due += 1
+            log.append(TRANSACTIONS, records[at:due])
+            appended += [time.monotonic()] * (due - at)
         eventually(lambda: arrived(len(self.records)))
         return intended, appended
+
+
+def event_id(value: bytes) -> str:
+    """Whose decision it is."""
+    return decided(value).event_id
+
+
+def stages(directory: Path) -> dict[str, Histogram]:
+    """What the worker of a directory tells of its stages so far: how many batches took up to how long; -1: all seconds."""
+    (file,) = (directory / "metrics").glob("score*")
+    with urllib.request.urlopen(file.read_text().strip() + "/metrics") as answer:
+        families = {each.name: each for each in text_string_to_metric_families(answer.read().decode())}
+    found: dict[str, Histogram] = defaultdict(dict)
+    for sample in families[STAGES].samples:
+        if sample.name.endswith("_bucket"):
+            found[sample.labels["stage"]][float(sample.labels["le"])] = sample.value
+        elif sample.name.endswith("_sum"):
+            found[sample.labels["stage"]][-1.0] = sample.value
+    return found
 
 
 def probe(directory: Path, told: Path) -> Any:
@@ -143,46 +195,16 @@ def probe(directory: Path, told: Path) -> Any:
     return app
 
 
-def prepared(directory: Path) -> Log:
-    """An empty log with Weir's topics."""
-    make_topics(load({"dir": str(directory)}, {}, Path("no.toml")), 1)
-    return Log(directory / "log")
-
-
 @contextmanager
-def running(command: list[str], directory: Path) -> Iterator[None]:
-    """A process while the block runs."""
-    process = subprocess.Popen(command, env=handbook.environment(directory))
+def running(command: list[str], log: AnyLog) -> Iterator[None]:
+    """A process on a log while the block runs."""
+    environment: Mapping[str, str] = {**handbook.environment(log.directory), **log.environment}
+    process = subprocess.Popen(command, env=environment)
     try:
         yield
     finally:
         process.terminate()
         process.wait(PATIENCE)
-
-
-@contextmanager
-def reading(log: Log, topic: str, name: Callable[[Record], str]) -> Iterator[dict[str, float]]:
-    """Reads a topic while the block runs; gives by name when each record was read."""
-    seen: dict[str, float] = {}
-    ended = threading.Event()
-
-    def read() -> None:
-        waker, reader = log.waker(), log.reader({TP(topic, 0): 0})
-        while not ended.is_set():
-            waker.clear()
-            while records := reader.fetch(500):
-                at = time.monotonic()
-                seen.update((name(record), at) for record in records)
-            waker.wait(0.2)
-        waker.close()
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        ended.set()
-        thread.join()
 
 
 def lines(file: Path) -> int:
@@ -202,8 +224,23 @@ def eventually(condition: Callable[[], bool]) -> None:
 def show(what: str, seconds: list[float]) -> None:
     """Percentiles in milliseconds: the smallest value that so many of the events kept within."""
     ordered = sorted(seconds)
-    places = [math.ceil(part * len(ordered)) - 1 for part in (0.5, 0.99, 0.999, 1.0)]
+    places = [math.ceil(part * len(ordered)) - 1 for part in (*PLACES, 1.0)]
     say(f"{what:<28}" + "".join(f"{1000 * ordered[place]:8.1f}" for place in places))
+
+
+def show_stage(stage: str, counts: Histogram) -> None:
+    """The same of a histogram, as the ends of the buckets within which so many fell."""
+    batches, seconds = counts[math.inf], counts[-1.0]
+    if batches:
+        ends = [
+            min(end for end, count in counts.items() if end > 0 and count >= part * batches)
+            for part in PLACES
+        ]
+        say(
+            f"  {stage:<26}"
+            + "".join(f"{1000 * end:8.1f}" for end in ends)
+            + f"{1000 * seconds / batches:8.2f}"
+        )
 
 
 if __name__ == "__main__":
