@@ -9,6 +9,7 @@ The private names of faust-streaming 0.15.3 that it overrides are held by ``test
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -21,6 +22,8 @@ from stream.attempts import Attempts, Piece
 from stream.crash_points import reached
 from stream.records import TP, Record
 from stream.start import Start
+
+logger = logging.getLogger(__name__)
 
 IN_FLIGHT, IN_FLIGHT_BYTES = 4_000, 64_000_000
 """Records, and bytes of their values, that are delivered but not yet taken by an agent: enough to keep it busy."""
@@ -167,6 +170,9 @@ class ChunkedConsumer:
 
     marks: Marks
 
+    PLACED_ANEW: tuple[type[Exception], ...] = ()
+    """What a seek raises that the group's next placing overtook: the partitions are no longer this member's."""
+
     def begin_chunks(self) -> None:
         """To be called when the consumer is made."""
         consumer: Any = self
@@ -297,6 +303,9 @@ class ChunkedConsumer:
             self.marks.forget(TP(*tp) for tp in consumer.assignment())
             await super().perform_seek()  # type: ignore[misc]
             await self._begin()
+        except self.PLACED_ANEW as error:
+            logger.info("a seek was overtaken by the group's next placing, which seeks again: %s", error)
+            self._adrift = True
         except BaseException:
             self._adrift = True
             raise

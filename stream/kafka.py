@@ -10,7 +10,11 @@ from typing import Any
 
 import faust
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    IllegalStateError,
+    TopicAuthorizationFailedError,
+)
 from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
 from faust.transport.drivers.aiokafka import Transport as FaustTransport
 from faust.types.tuples import TP as FaustTP
@@ -64,6 +68,8 @@ def credentials(security: KafkaSecurity) -> Any:
 
 class Consumer(ChunkedConsumer, FaustConsumer):  # type: ignore[misc]
     """Faust's Kafka consumer, a message a fetched run of a partition."""
+
+    PLACED_ANEW = (IllegalStateError,)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Made by Faust."""

@@ -320,6 +320,23 @@ def test_a_failed_seek_is_tried_again():
     assert consumer.happened == ["sought"]
 
 
+def test_a_seek_that_the_groups_next_placing_overtook_ends_nobody_and_delivers_nothing(monkeypatch):
+    class PlacedAnewError(Exception):
+        pass
+
+    async def fail(self):
+        raise PlacedAnewError("no current assignment")
+
+    monkeypatch.setattr(Consumer, "PLACED_ANEW", (PlacedAnewError,))
+    consumer = Consumer(run(A, 0, 1), run(A, 0, 1))
+    with monkeypatch.context() as patched:
+        patched.setattr(Faust, "perform_seek", fail)
+        asyncio.run(consumer.perform_seek())
+        assert asyncio.run(delivered(consumer)) == []
+    assert asyncio.run(delivered(consumer)) == [(0, 0)]
+    assert consumer.happened == ["sought"]
+
+
 def test_partitions_that_go_to_others_are_committed_as_far_as_they_are_done():
     consumer = Consumer(run(A, 0, 3), run(A, 3, 3))
 
