@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
 from typing import Any
 
 import psycopg
@@ -17,6 +16,7 @@ from sqlalchemy import (
     DateTime,
     Double,
     FromClause,
+    Integer,
     LargeBinary,
     String,
     Table,
@@ -36,6 +36,7 @@ KINDS = {
     Boolean: "bool",
     DateTime: "timestamptz",
     Double: "float8",
+    Integer: "int4",
     LargeBinary: "bytea",
     String: "text",
 }
@@ -48,7 +49,6 @@ def pays(db: Connection, rows: Sequence[Row]) -> bool:
 
 def copy(db: Connection, table: Table, names: Sequence[str], rows: Sequence[Row]) -> None:
     """COPY these columns of rows into a table."""
-    values = itemgetter(*names)
     kinds = [KINDS[type(table.c[name].type)] for name in names]
     quoted = ", ".join(f'"{name}"' for name in names)
     driver: Any = db.connection.driver_connection
@@ -57,7 +57,7 @@ def copy(db: Connection, table: Table, names: Sequence[str], rows: Sequence[Row]
         with driver.cursor() as cursor, cursor.copy(statement) as sink:
             sink.set_types(kinds)
             for row in rows:
-                sink.write_row(values(row))
+                sink.write_row([row[name] for name in names])
     except psycopg.Error as error:
         raise _as_sqlalchemys(db, statement, error, driver.closed) from error
 

@@ -2,14 +2,16 @@
 
 import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
+from features.events import Label
 from stream.records import TP, Record
 from stream.review import copying
 from stream.review import tables as t
 from stream.review.ledger import Ledger
 from stream.review.queue import FORGOTTEN, ReviewQueue
 from tests.contract.ledger_records import (
+    NOON_US,
     SEALER,
     alert,
     dead_letter,
@@ -31,7 +33,17 @@ def filled(ledger):  # noqa: F811
     recorder.record(on_log("alerts", alert("e1"), alert("e2")))
     recorder.record(on_log("labels", label("e3"), label("e2", fraud=False)))
     recorder.record([dead_letter()])
-    ledger.decision_log(("amount",)).checkpoint(snapshot(1), {TP("labels", 0): 2}, [], [])
+    said = [
+        Label(event_id=f"e{at}", label_id=f"s{at}", fraud=True, source="s", arrived_us=NOON_US)
+        for at in range(EVENTS)
+    ]
+    ledger.decision_log(("amount",)).checkpoint(snapshot(1), {TP("labels", 0): 2}, said, said)
+    gone = [
+        {"alert_id": f"alert-e{at}", "event_id": f"e{at}", "fraud": True, "arrived_us": 1, "sent": True}
+        for at in range(10, EVENTS)
+    ]
+    with ledger.engine.begin() as db:
+        db.execute(insert(t.outbox), gone)
     return ledger
 
 
@@ -96,14 +108,14 @@ def test_a_verdict_after_a_restore_takes_back_the_one_that_was_forgotten(filled,
     restored.give("alert-e1", "legitimate")
     ((number, again),) = restored.unsent()
     second = msgspec.json.decode(again.value)
-    assert number == FORGOTTEN + 1
+    assert number == EVENTS - 10 + FORGOTTEN + 1
     assert second["label_id"] != first["label_id"]
     assert second["reverses"] == first["label_id"]
     restored.give("alert-e1", "fraud")
     third = msgspec.json.decode(restored.unsent()[1][1].value)
     assert third["reverses"] == second["label_id"]
     with other.engine.connect() as db:
-        assert set(db.execute(select(t.outbox.c.number)).scalars()) == {FORGOTTEN, number, number + 1}
+        assert {number - 1, number, number + 1} <= set(db.execute(select(t.outbox.c.number)).scalars())
 
 
 def test_a_verdict_that_comes_back_from_the_log_settles_what_a_file_settled_before(filled, other):
