@@ -189,7 +189,7 @@ LINES = (
         "        if stored < source.before:\n",
         "        if False:\n",
         "a chunk that follows something that the store has lost is refused",
-        kinds=("lose", "empty"),
+        FENCE + "test_an_empty_store_refuses_what_follows_something",
     ),
     Line(
         "features/store.py",
