@@ -80,14 +80,31 @@ class Drill:
         eventually(self.done, f"all is done in {self.home}", PATIENCE, pause=0.3)
 
     def done(self):
-        """Whether all is dealt with; labels that came early the learner keeps for later."""
+        """Whether all is dealt with, and the state of each role holds it; labels that came early the learner keeps."""
         progress = progress_for(self.config.broker)
+        read = [(role, self.config.topic(name)) for role in READS for name in READS[role]]
+        read.remove(("learn", self.config.topic(LABELS)))
+        ends = {name: progress.end_offsets(name) for _, name in read}
+        groups = {role: bootstrap.group_of(self.config, role) for role in READS}
+        if any(progress.committed(groups[role], name) != ends[name] for role, name in read):
+            return False
+        held = self.held()
         return all(
-            progress.committed(bootstrap.group_of(self.config, role), name) == progress.end_offsets(name)
-            for role in READS
-            for name in map(self.config.topic, READS[role])
-            if (role, name) != ("learn", self.config.topic(LABELS))
+            held[role].get((name, part), 0) == end for role, name in read for part, end in ends[name].items()
         )
+
+    def held(self):
+        """By role and partition: how far its own state holds the log."""
+        url, close = bootstrap.redis_for(self.config)
+        try:
+            heads = redis_copy.marks(url, redis_copy.prefix_of(bootstrap.store_name(self.config)))
+        finally:
+            close()
+        found = redis_copy.positions_in((key, "hash", held) for key, held in heads.items())
+        scored = {place: at for positions in found.values() for place, at in positions.items()}
+        with closing(Ledger.open(self.config.database)) as ledger:
+            held = {role: dict(ledger.positions(role)) for role in ("record", "learn")}
+        return held | {"score": {_place(name): at for name, at in scored.items()}}
 
     def learned(self, label_id):
         with closing(Ledger.open(self.config.database)) as ledger:
@@ -139,6 +156,11 @@ class Drill:
         finally:
             close()
         return {key: held for key, _, held in found if not key.endswith(b"}")}
+
+
+def _place(name):
+    topic, _, part = name.rpartition("/")
+    return topic, int(part)
 
 
 def rows_of(ledger, table):
