@@ -14,7 +14,7 @@ from tests.simulation.run import Simulation, red
 from tests.simulation.schedule import Fault, schedule_of, shrunk
 from tests.simulation.wiring import wired
 
-QUICK = 120
+QUICK = 80
 MANY = int(os.environ.get("WEIR_SCHEDULES", "10000"))
 FIRST = int(os.environ.get("WEIR_SEED", "0"))
 
