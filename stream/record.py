@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from features.events import Label, to_datetime, to_us
-from stream.codec import Codec, WireError, decode
+from stream.codec import Codec, WireError, decode, encode
 from stream.decisions import ALERTS, DECISIONS, LABELS, AlertRecord, DecisionRecord
+from stream.emit import Emitter, alerting
 from stream.letters import LetterOffice
 from stream.records import TP, Record
 from stream.review.ledger import RECORDER, Batch, Ledger
@@ -95,15 +96,24 @@ class Recorder:
         topic = record.topic.removeprefix(self._prefix)
         try:
             if topic == DECISIONS:
-                batch.decisions.append(_decision(record))
+                batch.decisions.append(self._decision(record))
             elif topic == ALERTS:
-                batch.alerts.append(_alert(record, self._sealed(record.key)))
+                decode(
+                    record.value, AlertRecord
+                )  # for others: here an alert is made of the decision that counts
             elif topic == LABELS:
                 self._add_label(batch, record)
             else:
                 batch.dead_letters.append(_dead_letter(record, self._sealed(record.key)))
         except ValueError as error:
             self._unreadable(batch, record, error)
+
+    def _decision(self, record: Record) -> Row:
+        """A decision's row, and its alert's, which counts if and only if the decision is its event's first."""
+        read = decode(record.value, DecisionRecord)
+        row = _decision(record, read)
+        row["alert"] = _alert(Emitter.alert(read), self._sealed(record.key)) if alerting(read) else None
+        return row
 
     def _add_label(self, batch: Batch, record: Record) -> None:
         """A label that cannot be read is passed over: the score role buries it, with the reason."""
@@ -141,8 +151,7 @@ class _LabelledAt(msgspec.Struct):
     labelled_at: str | int | float
 
 
-def _decision(record: Record) -> Row:
-    read = decode(record.value, DecisionRecord)
+def _decision(record: Record, read: DecisionRecord) -> Row:
     return _storable(
         {
             "event_id": read.event_id,
@@ -166,8 +175,7 @@ def _utc(written: str) -> datetime:
         raise WireError(f"its event_time {written} is in no year that a calendar has") from error
 
 
-def _alert(record: Record, key: bytes | None) -> Row:
-    read = decode(record.value, AlertRecord)
+def _alert(read: AlertRecord, key: bytes | None) -> Row:
     return _storable(
         {
             "alert_id": read.alert_id,
@@ -176,7 +184,7 @@ def _alert(record: Record, key: bytes | None) -> Row:
             "arrived_us": read.arrived_us,
             "state": "open",
             "key": key,
-            "record": record.value,
+            "record": encode(read),
         }
     )
 

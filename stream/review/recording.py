@@ -24,10 +24,12 @@ Row = dict[str, Any]
 
 
 class Batch(msgspec.Struct):
-    """Rows of one chunk, as dicts by column name, and the offsets behind them."""
+    """Rows of one chunk, as dicts by column name, and the offsets behind them.
+
+    A decision's row holds under "alert" the row of its alert, or None.
+    """
 
     decisions: list[Row] = []
-    alerts: list[Row] = []
     labels: list[Row] = []
     dead_letters: list[Row] = []
     positions: dict[TP, int] = {}
@@ -44,8 +46,8 @@ class Said(msgspec.Struct, frozen=True):
 def record_batch(db: Connection, batch: Batch) -> Counter[str]:
     """Write all rows but the positions; counts what was new (events, alerts, ...), `repeated`, and `conflicts`."""
     counts: Counter[str] = Counter()
-    _record_decisions(db, batch.decisions, counts)
-    new_alerts = _record_alerts(db, batch.alerts, counts)
+    fresh = _record_decisions(db, batch.decisions, counts)
+    new_alerts = _record_alerts(db, [row["alert"] for row in fresh if row["alert"]], counts)
     _record_labels(db, batch.labels, counts)
     _meet_earlier_labels(db, new_alerts, counts)
     insert_new(db, t.dead_letters, batch.dead_letters)
@@ -53,7 +55,8 @@ def record_batch(db: Connection, batch: Batch) -> Counter[str]:
     return counts
 
 
-def _record_decisions(db: Connection, rows: Sequence[Row], counts: Counter[str]) -> None:
+def _record_decisions(db: Connection, rows: Sequence[Row], counts: Counter[str]) -> list[Row]:
+    """Write the first decision of each event; gives those that were."""
     first = {row["event_id"]: row for row in reversed(rows)}
     bodies = _bodies(db, first)
     for row in rows:
@@ -63,6 +66,7 @@ def _record_decisions(db: Connection, rows: Sequence[Row], counts: Counter[str])
         _keep_decisions(db, fresh)
     counts["events"] += len(fresh)
     counts["repeated"] += len(rows) - len(fresh)
+    return fresh
 
 
 def _keep_decisions(db: Connection, rows: Sequence[Row]) -> None:
@@ -81,10 +85,9 @@ def _bodies(db: Connection, event_ids: Iterable[str]) -> dict[str, str]:
 
 
 def _record_alerts(db: Connection, rows: Sequence[Row], counts: Counter[str]) -> list[str]:
-    """Write the new alerts; gives their events."""
-    first = {row["event_id"]: row for row in reversed(rows)}
-    known = _known(db, t.alerts.c.event_id, first)
-    fresh = [row for event_id, row in first.items() if event_id not in known]
+    """Write alerts of first decisions; gives their events. One that outlived its decision's retention is known."""
+    known = _known(db, t.alerts.c.event_id, [row["event_id"] for row in rows])
+    fresh = [row for row in rows if row["event_id"] not in known]
     insert_all(db, t.alerts, fresh)
     counts["alerts"] += len(fresh)
     return [row["event_id"] for row in fresh]

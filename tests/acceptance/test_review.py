@@ -87,7 +87,9 @@ def on_the_stream(home):
     now = now_text()
     live = {"arrived_us": to_us(datetime.fromisoformat(now)), "decided_at": now}
     log = log_of(home)
-    log.append(DECISIONS, [Outgoing(b"card-1", encode(decision(name, **live))) for name in NAMES])
+    log.append(
+        DECISIONS, [Outgoing(b"card-1", encode(decision(name, outcome="review", **live))) for name in NAMES]
+    )
     log.append(ALERTS, [Outgoing(b"card-1", encode(alert(name))) for name in NAMES])
     log.close()
 

@@ -21,7 +21,7 @@ from stream.record import Recorder
 from stream.records import Record
 from stream.review import bulk, tables
 from stream.review.ledger import Ledger
-from tests.contract.ledger_records import NOON_US, alert, decision, label, on_log, recorder_of
+from tests.contract.ledger_records import NOON_US, alert, decision, label, of_alerts, on_log, recorder_of
 
 BATCH = 500
 BATCHES = 10
@@ -100,7 +100,7 @@ def with_labels(number: int) -> list[Record]:
     alerts = [alert(name) for name in names[::100]]
     return [
         *decided(number),
-        *on_log("alerts", *alerts, first=number * len(alerts)),
+        *of_alerts(*alerts, first=number * len(alerts)),
         *on_log("labels", *labels, first=number * BATCH),
     ]
 

@@ -7,13 +7,13 @@ import sys
 from sqlalchemy import event
 
 from stream.review.ledger import Ledger
-from tests.contract.ledger_records import alert, decision, label, on_log, recorder_of
+from tests.contract.ledger_records import alert, decision, label, of_alerts, on_log, recorder_of
 
 
 def chunk():
     return [
-        *on_log("decisions", decision("e1"), decision("e2")),
-        *on_log("alerts", alert("e1")),
+        *on_log("decisions", decision("e2")),
+        *of_alerts(alert("e1")),
         *on_log("labels", label("e1")),
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from features.profile import load
 from models.baselines import NullScorer
 from models.snapshot import Snapshot
@@ -27,7 +29,7 @@ def decision(event_id="e1", body="aa", score=0.9, amount=12.5, **more):
     fields = {
         "event_id": event_id,
         "kind": "transaction",
-        "outcome": "review",
+        "outcome": "approve",
         "score": score,
         "rung": "river",
         "reasons": [],
@@ -66,6 +68,18 @@ def alert(event_id="e1", score=0.9, **more):
         "model_version": "river-1",
     }
     return AlertRecord(**{**fields, **more})
+
+
+def decision_of(made):
+    """The decision that such an alert is of."""
+    fields = {name: getattr(made, name) for name in AlertRecord.__struct_fields__}
+    fields = {name: value for name, value in fields.items() if name not in ("alert_id", "amount", "v")}
+    return msgspec.structs.replace(decision(**fields), amount=made.amount)
+
+
+def of_alerts(*alerts, first=0, key=b"key", part=1):
+    """The decisions that such alerts are of, on a partition of their own, as the recorder is to read them."""
+    return on_log("decisions", *map(decision_of, alerts), first=first, key=key, part=part)
 
 
 def label(event_id="e1", fraud=True, label_id=None, source="chargeback"):

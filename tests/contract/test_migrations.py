@@ -25,6 +25,7 @@ from tests.contract.ledger_records import (
     dead_letter,
     decision,
     label,
+    of_alerts,
     on_log,
     recorder_of,
     snapshot,
@@ -85,8 +86,8 @@ def fill(ledger):
     """Something in every table."""
     recorder_of(ledger).record(
         [
-            *on_log("decisions", decision("e1"), decision("e2", model_version="null-1")),
-            *on_log("alerts", alert("e1"), alert("e2")),
+            *on_log("decisions", decision("e3")),
+            *of_alerts(alert("e1"), alert("e2", model_version="null-1")),
             *on_log("labels", label("e2")),
             dead_letter(),
         ]
@@ -160,7 +161,7 @@ def test_a_database_of_the_first_weirs_is_adopted_with_what_is_in_it(ledger, dat
     with adopted.engine.connect() as db:
         assert at_head(db)
     assert adopted.decision("e1") is not None
-    assert adopted.counters()["events"] == 2
+    assert adopted.counters()["events"] == 3
     go(adopted.engine, OLDEST)
     assert rows(adopted.engine) == before
     adopted.close()

@@ -13,7 +13,14 @@ from stream.records import TP
 from stream.review import ledger as ledgers
 from stream.review import retention, tables
 from stream.review.queue import ReviewQueue
-from tests.contract.ledger_records import NAMES, SEALER, alert, decision, label, on_log, recorder_of
+from tests.contract.ledger_records import (
+    NAMES,
+    SEALER,
+    decision,
+    label,
+    on_log,
+    recorder_of,
+)
 from tests.contract.test_ledger import database, ledger, make_database  # noqa: F401 - fixtures
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -69,8 +76,12 @@ def test_decisions_of_months_that_are_wholly_too_old_are_let_go_with_their_ids(l
 
 def test_a_decision_whose_case_is_open_stays_until_it_is_closed(ledger):
     recorder, queue = recorder_of(ledger), ReviewQueue(ledger, SEALER.open)
-    recorder.record(on_log("decisions", ago("open", 100), ago("closed", 100), ago("none", 100)))
-    recorder.record([*on_log("alerts", alert("open"), alert("closed")), *on_log("labels", label("closed"))])
+    recorder.record(
+        on_log(
+            "decisions", *(ago(name, 100, outcome="review") for name in ("open", "closed")), ago("none", 100)
+        )
+    )
+    recorder.record(on_log("labels", label("closed")))
     let_all_go(ledger)
     assert kept(ledger) == {"open"}
     assert queue.case("alert-open").decision.event_id == "open"

@@ -29,11 +29,6 @@ def servers():
             server.kill()
 
 
-@pytest.mark.xfail(
-    reason="an event that is decided anew with labels in another order may send an alert that its first decision did not "
-    "call for, and the recorder takes it",
-    strict=False,  # it is so only where a label and a payment change places between two topics
-)
 def test_sql_and_redis_of_yesterday_catch_up_from_kafka(
     kafka, make_database, servers, tmp_path, payments, profile, model  # noqa: F811
 ):  # fmt: skip

@@ -6,7 +6,7 @@ from stream.review.ledger import Ledger
 from stream.review.queue import ReviewQueue
 from stream.sealing import Sealer
 from tests.acceptance import harness
-from tests.contract.ledger_records import alert, decision, label, on_log, recorder_of
+from tests.contract.ledger_records import alert, decision, label, of_alerts, on_log, recorder_of
 from tests.integration.browser import Browser, found
 from tests.wanted import missing
 
@@ -43,9 +43,7 @@ def recorder(ledger, home):
     made._seal = Sealer.at(home).seal
     names = ("e1", "e2", "e3")
     made.record(on_log("decisions", *map(decision, names)))
-    made.record(
-        on_log("alerts", *(alert(name, score=0.9 - number / 10) for number, name in enumerate(names)))
-    )
+    made.record(of_alerts(*(alert(name, score=0.9 - number / 10) for number, name in enumerate(names))))
     return made
 
 
@@ -82,7 +80,7 @@ def test_an_analyst_decides_by_keys_and_the_page_moves_by_itself(browser, link, 
     assert [case.alert.event_id for case in queue_of("legitimate")] == ["e1"]
 
     browser.value("lastMove = Infinity")  # the analyst is at work: rows stay where they are
-    recorder.record(on_log("alerts", alert("e4", score=0.99), first=3))
+    recorder.record(of_alerts(alert("e4", score=0.99), first=3))
     recorder.record(on_log("labels", label("e2"), label("e1", False), label("x1", False), label("x2", False)))
     browser.until("document.querySelector('[data-stat=lift]').textContent === '2.0 x'")
     browser.until("!document.getElementById('fresh').hidden")
@@ -105,7 +103,7 @@ def test_an_analyst_decides_by_keys_and_the_page_moves_by_itself(browser, link, 
 
 def test_an_idle_page_takes_new_alerts_in_by_itself(browser, link, recorder):
     browser.open(link)
-    recorder.record(on_log("alerts", alert("e5", score=0.99), first=3))
+    recorder.record(of_alerts(alert("e5", score=0.99), first=3))
     browser.until(f"{ROW}[0] === 'alert-e5'")
 
 

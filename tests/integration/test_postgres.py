@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from stream.review.queue import ReviewQueue
-from tests.contract.ledger_records import SEALER, alert, on_log, recorder_of
+from tests.contract.ledger_records import SEALER, alert, of_alerts, recorder_of
 from tests.contract.test_copying import *  # noqa: F403
 from tests.contract.test_ledger import *  # noqa: F403 - the same suite, on another database
 from tests.contract.test_migrations import *  # noqa: F403
@@ -17,7 +17,7 @@ from tests.integration.postgres import make_database  # noqa: F401 - after the s
 
 @pytest.mark.parametrize(("verdicts", "labels"), [(("fraud", "legitimate"), 2), (("fraud", "fraud"), 1)])
 def test_two_analysts_at_once_leave_a_chain_of_labels_and_no_fork(ledger, verdicts, labels):
-    recorder_of(ledger).record(on_log("alerts", *(alert(f"e{number}") for number in range(20))))
+    recorder_of(ledger).record(of_alerts(*(alert(f"e{number}") for number in range(20))))
     queue = ReviewQueue(ledger, SEALER.open)
     for number in range(20):
         threads = [Thread(target=queue.give, args=(f"alert-e{number}", verdict)) for verdict in verdicts]

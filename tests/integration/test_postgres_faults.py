@@ -19,7 +19,7 @@ from stream.review import bulk, recording, tables
 from stream.review import database as databases
 from stream.review import ledger as ledgers
 from stream.review.ledger import Ledger, LedgerError
-from tests.contract.ledger_records import alert, decision, label, on_log, recorder_of
+from tests.contract.ledger_records import alert, decision, label, of_alerts, on_log, recorder_of
 from tests.contract.test_ledger import database, ledger  # noqa: F401 - fixtures
 from tests.contract.test_retention import NOW
 from tests.integration.postgres import PostgresServer, make_database  # noqa: F401
@@ -42,7 +42,7 @@ def chunk(number):
     names = [f"e{number * SIZE + each}" for each in range(SIZE)]
     return [
         *on_log("decisions", *map(decision, names), first=number * SIZE),
-        *on_log("alerts", alert(names[0]), first=number),
+        *of_alerts(alert(names[0]), first=number),
         *on_log("labels", label(names[0]), first=number),
     ]
 
@@ -128,7 +128,7 @@ def test_what_copy_finds_wrong_is_an_error_like_any_other(ledger):
 def test_a_recorder_that_gives_way_in_a_deadlock_tries_again(ledger, bystander, caplog):
     """An analyst's hand is on an alert whose label the recorder is about to write, and waits for the recorder."""
     recorder = recorder_of(ledger)
-    recorder.record(on_log("alerts", alert("e0")))
+    recorder.record(of_alerts(alert("e0")))
     bystander.execute(text("SET deadlock_timeout = '20s'"))  # so that it is the recorder who notices
     bystander.execute(text("BEGIN"))
     bystander.execute(text("UPDATE alerts SET score = score"))

@@ -341,6 +341,13 @@ LINES = (
         "a recorder that was thought dead takes no position back",
         LEDGER + "test_a_recorder_that_was_thought_dead_takes_no_position_back",
     ),
+    Line(
+        "stream/review/recording.py",
+        '[row["alert"] for row in fresh if row["alert"]]',
+        '[row["alert"] for row in batch.decisions if row["alert"]]',
+        "an alert counts only with the first decision of its event",
+        LEDGER + "test_an_alert_is_of_the_first_decision_whatever_the_topic_of_alerts_says",
+    ),
     # --- models
     Line(
         "stream/publishing.py",

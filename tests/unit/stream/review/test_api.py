@@ -11,7 +11,16 @@ from stream.decisions import DecisionRecord
 from stream.emit import now_text
 from stream.records import ARRIVED, Record
 from stream.review import posting
-from tests.contract.ledger_records import PROFILE, alert, dead_letter, decision, label, on_log
+from tests.contract.ledger_records import (
+    PROFILE,
+    alert,
+    dead_letter,
+    decision,
+    decision_of,
+    label,
+    of_alerts,
+    on_log,
+)
 
 PAYMENT = {
     "id": "p1",
@@ -30,8 +39,7 @@ PAYMENT = {
 def alerted(recorder):
     recorder.record(
         [
-            *on_log("decisions", decision("e1", score=0.9), decision("e2/a?b#c")),
-            *on_log("alerts", alert("e1", score=0.9), alert("e2/a?b#c", score=0.4)),
+            *of_alerts(alert("e1", score=0.9), alert("e2/a?b#c", score=0.4)),
         ]
     )
 
@@ -79,7 +87,7 @@ def test_a_verdict_that_cannot_be_taken_says_why(client, alerted, alert_id, body
 
 def test_a_decision_comes_as_it_was_recorded(client, alerted):
     answer = client.get("/api/v1/decisions/e1")
-    assert msgspec.json.decode(answer.content, type=DecisionRecord) == decision("e1", score=0.9)
+    assert msgspec.json.decode(answer.content, type=DecisionRecord) == decision_of(alert("e1", score=0.9))
     assert client.get("/api/v1/decisions/unknown").status_code == 404
 
 

@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from stream.review.outbox import Outbox
-from tests.contract.ledger_records import alert, on_log
+from tests.contract.ledger_records import alert, of_alerts
 
 
 @pytest.fixture
 def outbox(queue, published, recorder):
-    recorder.record(on_log("alerts", *(alert(f"e{number}") for number in range(250))))
+    recorder.record(of_alerts(*(alert(f"e{number}") for number in range(250))))
     return Outbox(queue, published, "shop.labels")
 
 

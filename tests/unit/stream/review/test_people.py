@@ -14,7 +14,7 @@ from stream.review.queue import ReviewQueue
 from stream.review.web import make_app
 from stream.sealing import Sealer
 from stream.watch import RoleWatch
-from tests.contract.ledger_records import PROFILE, SEALER, alert, decision, on_log
+from tests.contract.ledger_records import PROFILE, SEALER, alert, of_alerts
 from tests.unit.stream.review.conftest import ADDRESS, TOKEN
 
 CARD = ("card", "4539 1234 5678 1234")
@@ -34,8 +34,7 @@ def opener(people):
 @pytest.fixture
 def recorded(recorder, people):
     text = Keyring(people, SEALER).seals({CARD: 5})[CARD].text
-    recorder.record(on_log("alerts", alert("e1", sealed={"card": text}), alert("e2", score=0.1)))
-    recorder.record(on_log("decisions", decision("e1", sealed={"card": text})))
+    recorder.record(of_alerts(alert("e1", sealed={"card": text}), alert("e2", score=0.1)))
 
 
 @pytest.fixture
@@ -77,7 +76,7 @@ def test_who_is_forgotten_shows_as_that_at_the_next_look(analyst, recorded, peop
 def test_the_keys_of_a_whole_page_are_asked_for_at_once(ledger, recorder, people):
     seals = Keyring(people, SEALER).seals({("card", f"c{n}"): 5 for n in range(40)})
     recorder.record(
-        on_log("alerts", *(alert(f"e{n}", sealed={"card": s.text}) for n, s in enumerate(seals.values())))
+        of_alerts(*(alert(f"e{n}", sealed={"card": s.text}) for n, s in enumerate(seals.values())))
     )
     asked = []
 
@@ -98,7 +97,7 @@ def test_the_keys_of_a_whole_page_are_asked_for_at_once(ledger, recorder, people
 def test_what_cannot_be_opened_leaves_the_hash_and_the_rest_of_the_page(
     ledger, recorder, opener, text, caplog
 ):
-    recorder.record(on_log("alerts", alert("e1", sealed={"card": text}), alert("e2", sealed={})))
+    recorder.record(of_alerts(alert("e1", sealed={"card": text}), alert("e2", sealed={})))
     first, second = ReviewQueue(ledger, SEALER.open, opener).alerts()
     assert (first.people, second.people) == ({}, {})
     assert "card cannot be opened" in caplog.text

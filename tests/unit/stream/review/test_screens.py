@@ -6,15 +6,14 @@ import pytest
 
 from stream.decisions import ReasonRecord
 from stream.review.screens import PAGES, bars
-from tests.contract.ledger_records import alert, decision, label, on_log
+from tests.contract.ledger_records import alert, label, of_alerts, on_log
 
 
 @pytest.fixture
 def alerted(recorder):
     recorder.record(
         [
-            *on_log("decisions", decision("e1")),
-            *on_log("alerts", alert("e1", score=0.912), alert("e2", score=0.3, entities={"shop": "<b>&Co"})),
+            *of_alerts(alert("e1", score=0.912), alert("e2", score=0.3, entities={"shop": "<b>&Co"})),
         ]
     )
 
@@ -60,7 +59,7 @@ def test_a_case_shows_every_feature(client, alerted):
 
 def test_what_an_event_holds_is_shown_and_never_run(client, recorder, alerted):
     evil = '"><script>alert(1)</script>'
-    recorder.record(on_log("alerts", alert(evil, entities={evil: evil}), first=2))
+    recorder.record(of_alerts(alert(evil, entities={evil: evil}), first=2))
     for page in (client.get("/").text, client.get("/cases").text, client.get(f"/case/alert-{evil}").text):
         assert "<script>alert" not in page
     assert "&lt;b&gt;&amp;Co" in client.get("/").text
@@ -69,7 +68,7 @@ def test_what_an_event_holds_is_shown_and_never_run(client, recorder, alerted):
 
 @pytest.mark.parametrize("name", ["a/b", "a?b#c", "../../etc", "ü €", "a b+c", "a/verdict"])
 def test_a_case_is_found_by_its_link_whatever_the_id_holds(client, recorder, name):
-    recorder.record(on_log("alerts", alert(name)))
+    recorder.record(of_alerts(alert(name)))
     (link,) = re.findall(r'href="(/case/[^"]+)"', client.get("/cases").text)
     assert "/" not in link.removeprefix("/case/")
     assert client.get(link).status_code == 200
