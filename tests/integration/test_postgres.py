@@ -7,6 +7,7 @@ import pytest
 
 from stream.review.queue import ReviewQueue
 from tests.contract.ledger_records import SEALER, alert, of_alerts, recorder_of
+from tests.contract.test_alerts import *  # noqa: F403
 from tests.contract.test_copying import *  # noqa: F403
 from tests.contract.test_ledger import *  # noqa: F403 - the same suite, on another database
 from tests.contract.test_migrations import *  # noqa: F403

@@ -346,7 +346,7 @@ LINES = (
         '[row["alert"] for row in fresh if row["alert"]]',
         '[row["alert"] for row in batch.decisions if row["alert"]]',
         "an alert counts only with the first decision of its event",
-        LEDGER + "test_an_alert_is_of_the_first_decision_whatever_the_topic_of_alerts_says",
+        "tests/contract/test_alerts.py::test_an_alert_is_of_the_first_decision_whatever_the_topic_of_alerts_says",
     ),
     # --- models
     Line(
