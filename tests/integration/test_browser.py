@@ -6,7 +6,7 @@ from stream.review.ledger import Ledger
 from stream.review.queue import ReviewQueue
 from stream.sealing import Sealer
 from tests.acceptance import harness
-from tests.contract.ledger_records import alert, decision, label, of_alerts, on_log, recorder_of
+from tests.contract.ledger_records import alert, label, of_alerts, on_log, recorder_of
 from tests.integration.browser import Browser, found
 from tests.wanted import missing
 
@@ -42,7 +42,6 @@ def recorder(ledger, home):
     made = recorder_of(ledger)
     made._seal = Sealer.at(home).seal
     names = ("e1", "e2", "e3")
-    made.record(on_log("decisions", *map(decision, names)))
     made.record(of_alerts(*(alert(name, score=0.9 - number / 10) for number, name in enumerate(names))))
     return made
 
