@@ -21,7 +21,7 @@ from stream.record import Recorder
 from stream.records import Record
 from stream.review import bulk, tables
 from stream.review.ledger import Ledger
-from tests.contract.ledger_records import NOON_US, alert, decision, label, of_alerts, on_log, recorder_of
+from tests.contract.ledger_records import NOON_US, decision, label, on_log, recorder_of
 
 BATCH = 500
 BATCHES = 10
@@ -87,22 +87,25 @@ def tell(what: str, wall: float, busy: float) -> None:
     )
 
 
-def decided(number: int) -> list[Record]:
-    """A chunk of decisions as it comes from the log."""
-    made = [decision(name, features=FEATURES, arrived_us=NOON_US + number) for name in names_of(number)]
+def decided(number: int, alerting: int = BATCH) -> list[Record]:
+    """A chunk of decisions as it comes from the log; one of so many alerts."""
+    made = [
+        decision(
+            name,
+            features=FEATURES,
+            arrived_us=NOON_US + number,
+            outcome="approve" if (each + 1) % alerting else "review",
+        )
+        for each, name in enumerate(names_of(number))
+    ]
     return on_log("decisions", *made, first=number * BATCH)
 
 
 def with_labels(number: int) -> list[Record]:
-    """A chunk of decisions, and of alerts and labels of them."""
+    """A chunk of decisions, one of a hundred with an alert, and of labels of them."""
     names = names_of(number)
     labels = [label(name, fraud=False) for name in names]
-    alerts = [alert(name) for name in names[::100]]
-    return [
-        *decided(number),
-        *of_alerts(*alerts, first=number * len(alerts)),
-        *on_log("labels", *labels, first=number * BATCH),
-    ]
+    return [*decided(number, alerting=100), *on_log("labels", *labels, first=number * BATCH)]
 
 
 def names_of(number: int) -> list[str]:
