@@ -27,7 +27,13 @@ def undisturbed(tmp_path_factory, payments, profile, model):
     return home, first_by_id(rows(home, "decisions"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGKILL, id="SIGKILL"),
+        pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.slow),
+    ],
+)
 def test_stopping_the_worker_at_random_loses_nothing_and_changes_no_decision(
     home, payments, profile, model, undisturbed, number
 ):

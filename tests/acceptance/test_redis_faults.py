@@ -16,7 +16,17 @@ from stream.agents import CRASHED
 from stream.decisions import ALERTS, DECISIONS, LABELS, TRANSACTIONS
 from stream.records import TP, Outgoing
 from stream.up import Part
-from tests.acceptance.harness import env, eventually, first_by_id, log_of, rows, start, stop, weir
+from tests.acceptance.harness import (
+    env,
+    eventually,
+    first_by_id,
+    log_of,
+    rows,
+    start,
+    stop,
+    weir,
+    without_clock,
+)
 from tests.contract.valkey import Valkey
 
 pytestmark = pytest.mark.slow
@@ -177,7 +187,7 @@ def decisions_of(home):
 def alerts(home):
     first = {}
     for row in rows(home, ALERTS):
-        first.setdefault(row["alert_id"], row)
+        first.setdefault(row["alert_id"], without_clock(row))
     return first
 
 
