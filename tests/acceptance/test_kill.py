@@ -52,7 +52,7 @@ def test_stopping_the_worker_at_random_loses_nothing_and_changes_no_decision(
         cut += not done(home)
     worker = start("worker", "--role", "score", "--profile", profile, "--model", model, directory=home)
     try:
-        eventually(lambda: done(home), f"the rest is decided (seed {seed})")
+        eventually(lambda: done(home), f"the rest is decided (seed {seed})", 180)
     finally:
         stop(worker)
     assert cut >= STOPS // 3, "the stops came too late to stop anything"
@@ -61,7 +61,7 @@ def test_stopping_the_worker_at_random_loses_nothing_and_changes_no_decision(
 
 def decided_after(home, count):
     """Wait until there are more decisions than so many, or there is nothing left to decide."""
-    eventually(lambda: decisions(home) > count or done(home), "the worker decides", pause=0.005)
+    eventually(lambda: decisions(home) > count or done(home), "the worker decides", 180, pause=0.005)
 
 
 def decisions(home):
