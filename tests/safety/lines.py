@@ -106,15 +106,6 @@ LINES = (
     ),
     Line(
         "stream/app.py",
-        "                await in_thread(recorder.record, records_of(batch), batch[0].condemned, executor=worker)\n",
-        "                all_done(batch)\n"
-        "                await in_thread(recorder.record, records_of(batch), batch[0].condemned, executor=worker)\n",
-        "a chunk is done only once SQL holds it",
-        kinds=("kill", "point", "sql down"),
-        sql=True,
-    ),
-    Line(
-        "stream/app.py",
         "            if role.settled(chunk.tp, chunk.last):\n",
         "            if True:\n",
         "a chunk of labels is done only once a checkpoint holds all of them",
