@@ -105,13 +105,6 @@ LINES = (
         kinds=("kill", "point"),
     ),
     Line(
-        "stream/app.py",
-        "            if role.settled(chunk.tp, chunk.last):\n",
-        "            if True:\n",
-        "a chunk of labels is done only once a checkpoint holds all of them",
-        sql=True,
-    ),
-    Line(
         "stream/agents.py",
         "                tell(error)\n            _die(error)\n",
         "                tell(error)\n            raise error\n",
