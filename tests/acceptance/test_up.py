@@ -48,6 +48,14 @@ def survivors(family):
     ]
 
 
+def connections_of(process):
+    """Its connections; none once it has ended, as a helper process may at any time."""
+    try:
+        return process.net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return []
+
+
 def test_up_finds_fraud_stops_clean_and_goes_on(home, started):
     up = started("up", "--demo", directory=home)
     link = eventually(lambda: link_in(told(home)), "the link to the queue is printed")
@@ -63,7 +71,7 @@ def test_up_finds_fraud_stops_clean_and_goes_on(home, started):
 
     family = [up, *up.children(recursive=True)]
     assert len(family) >= 7, [process.cmdline() for process in family]
-    listening = [c for p in family for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    listening = [c for p in family for c in connections_of(p) if c.status == psutil.CONN_LISTEN]
     assert {c.laddr.ip for c in listening} == {"127.0.0.1"}
     assert len(listening) == 1, "the review page's port, and no other"
     assert stop(up, signal.SIGINT) < 10
