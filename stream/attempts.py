@@ -30,6 +30,10 @@ SILENT = 2
 """Deaths without an exception of ours (a kill, a crash of the interpreter) that count as one: anybody may kill."""
 
 
+InHand = Mapping[TP, tuple[int, int] | None]
+"""By partition: the first and the last offset; None: nothing of it."""
+
+
 class Hand(msgspec.Struct):
     """What a worker had in hand when it last said so, and of what it died, if it could tell."""
 
@@ -102,12 +106,13 @@ class Attempts:
 
     # --- in hand
 
-    def has(self, tp: TP, span: tuple[int, int] | None) -> None:
-        """This worker has these offsets of a partition in hand, and no others; None: nothing of it."""
-        if span is None:
-            self._hand.pop(tp, None)
-        else:
-            self._hand[tp] = span
+    def has(self, changed: InHand) -> None:
+        """This worker has this in hand of these partitions, and no more."""
+        for tp, span in changed.items():
+            if span is None:
+                self._hand.pop(tp, None)
+            else:
+                self._hand[tp] = span
         self._write(Hand([(*tp, *offsets) for tp, offsets in self._hand.items()]))
 
     def died(self, error: BaseException) -> None:

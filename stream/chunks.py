@@ -18,7 +18,7 @@ from faust.types.tuples import TP as FaustTP
 from faust.types.tuples import ConsumerMessage, Message
 from mode.utils.futures import notify
 
-from stream.attempts import Attempts, Piece
+from stream.attempts import Attempts, InHand, Piece
 from stream.crash_points import reached
 from stream.records import TP, Record
 from stream.start import Start
@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 IN_FLIGHT, IN_FLIGHT_BYTES = 4_000, 64_000_000
 """Records, and bytes of their values, that are delivered but not yet taken by an agent: enough to keep it busy."""
-
 
 BATCH = 1_000
 """Records from which on a batch takes no further chunk."""
@@ -40,18 +39,16 @@ class Chunk:
     """A run of one partition's records, in order. An agent calls `done` once what it made of them is durable."""
 
     __slots__ = (
-        *(
-            "_marks",
-            "before",
-            "condemned",
-            "first",
-            "is_done",
-            "is_taken",
-            "last",
-            "records",
-            "size",
-            "suspected",
-        ),
+        "before",
+        "condemned",
+        "first",
+        "is_done",
+        "is_taken",
+        "last",
+        "marks",
+        "records",
+        "size",
+        "suspected",
         "tp",
     )
 
@@ -65,13 +62,11 @@ class Chunk:
         self.suspected = False  # a worker died of something in it: nothing else is to be in hand meanwhile
         self.condemned = ""  # why it is not to be worked off, but set aside
         self.is_done = self.is_taken = False
-        self._marks = marks
+        self.marks = marks
 
     def take(self) -> None:
         """An agent has it in hand: there is room for another."""
-        if not self.is_taken:
-            self.is_taken = True
-            self._marks.took(self)
+        self.marks.take([self])
 
     def let_go(self) -> None:
         """Its records are not needed any more, though it is not done yet."""
@@ -80,9 +75,7 @@ class Chunk:
 
     def done(self) -> None:
         """Let the chunk be committed, as soon as those before it are done too."""
-        self.take()
-        self.is_done = True
-        self._marks.settle(self.tp)
+        self.marks.finish([self])
 
 
 class Marks:
@@ -96,8 +89,8 @@ class Marks:
         self._began: dict[TP, int] = {}
         self._records = self._bytes = 0  # delivered, but not taken by an agent yet
         self.taken = asyncio.Event()
-        self.in_hand: Callable[[TP, tuple[int, int] | None], None] | None = None
-        """Told what is in hand of a partition, first and last offset, whenever that changes."""
+        self.in_hand: Callable[[InHand], None] | None = None
+        """Told whenever what is in hand changes: of the partitions that it changes for."""
 
     @property
     def full(self) -> bool:
@@ -121,24 +114,37 @@ class Marks:
         self._bytes += chunk.size
         return chunk
 
-    def took(self, chunk: Chunk) -> None:
-        """An agent took a chunk, or nobody ever will."""
-        self._records -= len(chunk.records)
-        self._bytes -= chunk.size
-        self.taken.set()
-        self._tell(chunk.tp)
+    def take(self, batch: Sequence[Chunk]) -> None:
+        """An agent took these chunks, or nobody ever will."""
+        fresh = [chunk for chunk in batch if not chunk.is_taken]
+        for chunk in fresh:
+            chunk.is_taken = True
+            self._records -= len(chunk.records)
+            self._bytes -= chunk.size
+        if fresh:
+            self.taken.set()
+            self._tell(fresh)
 
-    def settle(self, tp: TP) -> None:
-        """Move on over the done chunks at the head of a partition."""
+    def finish(self, batch: Sequence[Chunk]) -> None:
+        """These are done: move on over the done chunks at the head of their partitions."""
+        self.take(batch)
+        for chunk in batch:
+            chunk.is_done = True
+            self._settle(chunk.tp)
+        self._tell(batch)
+
+    def _settle(self, tp: TP) -> None:
         chunks = self._open[tp]
         while chunks and chunks[0].is_done:
             self._after[tp] = chunks.popleft().last + 1
-        self._tell(tp)
 
-    def _tell(self, tp: TP) -> None:
+    def _tell(self, batch: Sequence[Chunk]) -> None:
         if self.in_hand is not None:
-            taken = [chunk for chunk in self._open.get(tp, ()) if chunk.is_taken and not chunk.is_done]
-            self.in_hand(tp, (taken[0].first, taken[-1].last) if taken else None)
+            self.in_hand({chunk.tp: self._span(chunk.tp) for chunk in batch})
+
+    def _span(self, tp: TP) -> tuple[int, int] | None:
+        taken = [chunk for chunk in self._open.get(tp, ()) if chunk.is_taken and not chunk.is_done]
+        return (taken[0].first, taken[-1].last) if taken else None
 
     def after(self, tp: TP) -> int | None:
         """The offset behind the last of the done chunks that follow each other; None before any is done."""
@@ -155,8 +161,7 @@ class Marks:
     def forget(self, tps: Iterable[TP]) -> None:
         """These partitions are read anew, or by somebody else: what was delivered of them counts no more."""
         for tp in tps:
-            for chunk in self._open.pop(tp, ()):
-                chunk.take()
+            self.take(self._open.pop(tp, ()))
             self._after.pop(tp, None)
             self._next.pop(tp, None)
             self._began.pop(tp, None)
@@ -369,25 +374,20 @@ async def batches(stream: Any) -> AsyncIterator[list[Chunk]]:
             chunk = await (taking or anext(source, None))
             if chunk is None:
                 return
-            batch, taking = [chunk], None
-            while _has_room(batch) and not stream.channel.queue.empty():
+            batch, taking, size = [chunk], None, len(chunk.records)
+            while size < BATCH and not batch[0].suspected and not stream.channel.queue.empty():
                 taking = asyncio.ensure_future(anext(source, None))
                 await asyncio.wait({taking}, timeout=READY_SECONDS)
                 chunk = taking.result() if taking.done() else None
                 if chunk is None or chunk.suspected:
                     break
                 batch.append(chunk)
-                taking = None
-            for chunk in batch:
-                chunk.take()
+                taking, size = None, size + len(chunk.records)
+            batch[0].marks.take(batch)
             yield batch
     finally:
         if taking is not None:
             taking.cancel()
-
-
-def _has_room(batch: Sequence[Chunk]) -> bool:
-    return not batch[0].suspected and sum(len(chunk.records) for chunk in batch) < BATCH
 
 
 def records_of(batch: Iterable[Chunk]) -> list[Record]:
@@ -395,10 +395,9 @@ def records_of(batch: Iterable[Chunk]) -> list[Record]:
     return [record for chunk in batch for record in chunk.records]
 
 
-def all_done(batch: Iterable[Chunk]) -> None:
+def all_done(batch: Sequence[Chunk]) -> None:
     """What became of a batch is durable: let each of its chunks be committed."""
-    for chunk in batch:
-        chunk.done()
+    batch[0].marks.finish(batch)
 
 
 def runs_of(records: Sequence[Record]) -> Iterator[tuple[TP, list[Record]]]:

@@ -65,8 +65,8 @@ LINES = (
     ),
     Line(
         "stream/chunks.py",
-        "            for chunk in self._open.pop(tp, ()):\n                chunk.take()\n            self._after.pop(tp, None)\n",
-        "            for chunk in self._open.get(tp, ()):\n                chunk.take()\n",
+        "            self.take(self._open.pop(tp, ()))\n            self._after.pop(tp, None)\n",
+        "            self.take(self._open.get(tp, ()))\n",
         "a partition that went to somebody else, or is read anew, keeps no chunk and no mark",
         CHUNKS + "TestCommits",
     ),

@@ -24,12 +24,12 @@ def life(directory, records, dies_of=None, how=FAULT, committed=0):
     try:
         for piece in attempts.pieces(A, records):
             got.append(piece)
-            attempts.has(A, (piece.records[0].offset, piece.records[-1].offset))
+            attempts.has({A: (piece.records[0].offset, piece.records[-1].offset)})
             if not piece.condemned and any(each.offset == dies_of for each in piece.records):
                 if how is not None:
                     attempts.died(how)
                 return got, True
-            attempts.has(A, None)
+            attempts.has({A: None})
         attempts.ended()
         return got, False
     finally:
@@ -54,8 +54,8 @@ def test_the_record_that_raises_is_found_within_three_deaths_and_it_alone(tmp_pa
 
 def test_what_was_in_hand_beside_the_record_that_raises_is_not_condemned(tmp_path):
     attempts = Attempts(tmp_path, "g")
-    attempts.has(A, (5, 5))
-    attempts.has(B, (0, 0))
+    attempts.has({A: (5, 5)})
+    attempts.has({B: (0, 0)})
     attempts.died(FAULT)
     attempts._file.close()
     assert life(tmp_path, run(5, 5), dies_of=5)[1]  # alone now
@@ -106,7 +106,7 @@ def test_what_was_committed_is_suspected_no_more(tmp_path):
 
 def test_an_end_in_good_order_says_nothing_of_what_was_in_hand(tmp_path):
     attempts = Attempts(tmp_path, "g")
-    attempts.has(A, (0, 9))
+    attempts.has({A: (0, 9)})
     attempts.ended()
     attempts._file.close()
     assert len(life(tmp_path, run(0, 99))[0]) == 1
@@ -114,7 +114,7 @@ def test_an_end_in_good_order_says_nothing_of_what_was_in_hand(tmp_path):
 
 def test_two_workers_have_a_file_each_and_learn_of_each_other(tmp_path):
     one, two = Attempts(tmp_path, "g"), Attempts(tmp_path, "g")
-    one.has(A, (0, 9))
+    one.has({A: (0, 9)})
     one.died(FAULT)
     one._file.close()
     two.begin({A: 0})

@@ -388,12 +388,13 @@ class Stream:
         self.queue = asyncio.Queue()
         self.channel = SimpleNamespace(queue=self.queue)
         self.passed_over = 0
+        self.marks = Marks()
         for first, size in enumerate(sizes):
             self.put(first, size)
 
     def put(self, first, size):
         tp = TP("a", first)
-        self.queue.put_nowait(Marks().deliver(tp, run(tp, 0, size)))
+        self.queue.put_nowait(self.marks.deliver(tp, run(tp, 0, size)))
 
     def __aiter__(self):
         return self
@@ -475,7 +476,8 @@ def test_the_last_batch_of_a_stream_that_ends_is_whole():
 
 
 def test_each_chunk_of_a_batch_that_is_done_is_done():
-    batch = [Marks().deliver(A, run(A, 3, 2)), Marks().deliver(B, run(B, 0))]
+    marks = Marks()
+    batch = [marks.deliver(A, run(A, 3, 2)), marks.deliver(B, run(B, 0))]
     assert [record.offset for record in chunks.records_of(batch)] == [3, 4, 0]
     chunks.all_done(batch)
     assert [chunk.is_done for chunk in batch] == [True, True]
