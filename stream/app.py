@@ -21,7 +21,6 @@ from stream.review.learning import LEARNER
 from stream.review.ledger import RECORDER
 from stream.score import Applying, Taken
 from stream.sensor import attach
-from stream.start import Start
 from stream.watch import UNWATCHED, RoleWatch
 
 CHECKPOINT_SECONDS = 5.0
@@ -46,8 +45,7 @@ def run(role: str, config: Config) -> None:
 
 def role_app(role: str, config: Config, watch: RoleWatch | None) -> faust.App:
     """The Faust app of one role: one consumer group."""
-    app = make_app(f"{config.topic_prefix}weir-{role}", config.broker, config.dir / "faust", config.kafka)
-    start_by(app, Start(accept_gap=config.accept_gap))
+    app = make_app(bootstrap.group_of(config, role), config.broker, config.dir / "faust", config.kafka)
     if watch is not None:
         attach(app, watch)
     keep_attempts(app, Attempts(config.dir / "attempts", app.conf.id))

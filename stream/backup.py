@@ -6,7 +6,6 @@ so each catches up from there. The log is copied last, so that it holds all that
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from stream.embedded.copy import check_copy, copy_log
 from stream.embedded.log import FORMAT as LOG_FORMAT
 from stream.embedded.server import reading
 from stream.extents import extents, place
+from stream.keyfiles import copy
 from stream.review import copying
 from stream.review.ledger import Ledger
 
@@ -176,21 +176,10 @@ def _copy_keys_of(url: str, prefix: str, file: Path) -> Positions:
 def _copy_keys(source: Path, target: Path) -> None:
     target.mkdir(mode=0o700)
     for file in key_files(source):
-        copy_private(file, target / file.name)
+        copy(file, target / file.name)
 
 
 def key_files(folder: Path) -> Sequence[Path]:
     """The files of a folder of keys."""
     files: Iterable[Path] = folder.iterdir() if folder.exists() else ()
     return sorted(path for path in files if path.is_file() and not path.name.startswith("."))
-
-
-def copy_private(source: Path, target: Path) -> None:
-    """Copy a file for its owner alone."""
-    fresh = target.with_name(f".{target.name}.new")
-    fresh.unlink(missing_ok=True)
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-        out.write(source.read_bytes())
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.rename(target)

@@ -44,3 +44,9 @@ def _kafka(config: Config, topics: list[str]) -> Extents:
 def place(tp: TP) -> str:
     """A partition's name for people and in files."""
     return f"{tp.topic}/{tp.partition}"
+
+
+def at_place(name: str) -> TP:
+    """The partition that `place` named so."""
+    topic, _, part = name.rpartition("/")
+    return TP(topic, int(part))

@@ -39,7 +39,7 @@ CATALOGUE: Mapping[str, Kind] = {
     "weir_server_up": Kind("gauge", "1 while a server that the role cannot do without answers", ("server",)),
     "weir_records": Kind("counter", "records taken in and done with", ("topic",)),
     "weir_chunks": Kind("counter", "chunks taken in and done with", ("topic",)),
-    "weir_stage_seconds": Kind("histogram", "what a stage took for a chunk", ("stage",)),
+    "weir_stage_seconds": Kind("histogram", "what a stage took for a batch", ("stage",)),
     "weir_latency_seconds": Kind(
         "histogram", "from the log's time of a record to the durable end of its handling", ("topic",)
     ),

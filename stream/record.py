@@ -98,9 +98,8 @@ class Recorder:
             if topic == DECISIONS:
                 batch.decisions.append(self._decision(record))
             elif topic == ALERTS:
-                decode(
-                    record.value, AlertRecord
-                )  # for others: here an alert is made of the decision that counts
+                # It is for others to read: here an alert is made of the decision that counts.
+                decode(record.value, AlertRecord)
             elif topic == LABELS:
                 self._add_label(batch, record)
             else:

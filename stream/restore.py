@@ -15,16 +15,16 @@ from features import redis_copy
 from features.redis_store import FORMAT as REDIS_FORMAT
 from stream import backup_files as at
 from stream import bootstrap
-from stream.backup import check, copy_private, key_files, store_prefix
+from stream.backup import check, key_files, store_prefix
 from stream.backup_files import BackupError, Manifest, frames
 from stream.broker import directory_of
 from stream.config import Config
 from stream.embedded.copy import holds_records, put_back
 from stream.embedded.log import FORMAT as LOG_FORMAT
 from stream.embedded.log import Log
-from stream.extents import Extents, extents
+from stream.extents import Extents, at_place, extents
+from stream.keyfiles import copy
 from stream.readiness import READS
-from stream.records import TP
 from stream.review import copying
 from stream.review.ledger import Ledger
 from stream.sealing import KEY_FILE
@@ -67,7 +67,7 @@ def _put_back(config: Config, source: Path, parts: Collection[str]) -> None:
     if at.KEYS in parts:
         (config.dir / at.KEYS_FOLDER).mkdir(parents=True, exist_ok=True, mode=0o700)
         for file in key_files(source / at.KEYS_FOLDER):
-            copy_private(file, config.dir / at.KEYS_FOLDER / file.name)
+            copy(file, config.dir / at.KEYS_FOLDER / file.name)
     if at.LOG in parts:
         put_back(source / at.LOG_FILE, directory_of(config.broker))
     if at.REDIS in parts:
@@ -191,7 +191,7 @@ def _refuse_members(config: Config, groups: list[str]) -> None:
 def _log_after(config: Config, manifest: Manifest, parts: Collection[str]) -> Extents:
     if at.LOG not in parts:
         return extents(config, bootstrap.TOPICS)
-    return {_tp(name): extent for name, extent in manifest.log.items()}
+    return {at_place(name): extent for name, extent in manifest.log.items()}
 
 
 def _behind(
@@ -206,7 +206,7 @@ def _behind(
         if HELD_BY.get(role) not in parts:
             continue
         for name, after in sorted(positions.items()):
-            first, end = found.get(_tp(name), (0, 0))
+            first, end = found.get(at_place(name), (0, 0))
             if trouble := _trouble(role, name, after, first, end):
                 _gap(config, trouble, fatal=HELD_BY[role] == at.SQL or after > end, say=say)
             yield Behind(role, name, max(0, end - max(first, after)))
@@ -231,8 +231,3 @@ def _gap(config: Config, trouble: str, *, fatal: bool, say: Callable[[str], None
     if fatal and not config.accept_gap:
         raise BackupError(f"{trouble}, or set WEIR_ACCEPT_GAP=1 to go on without")
     say(trouble)
-
-
-def _tp(name: str) -> TP:
-    topic, _, part = name.rpartition("/")
-    return TP(topic, int(part))

@@ -52,9 +52,13 @@ def connect(url: str) -> Engine:
     return engine
 
 
+def driven(url: URL) -> URL:
+    """The URL with the driver that Weir brings along, where it names none."""
+    return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
+
+
 def _engine(url: URL) -> Engine:
-    if url.drivername == "postgresql":
-        url = url.set(drivername="postgresql+psycopg")
+    url = driven(url)
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise ArgumentError(
             "Weir keeps its records in SQLite (sqlite:///FILE) or PostgreSQL (postgresql://...)"
@@ -64,9 +68,8 @@ def _engine(url: URL) -> Engine:
             raise ArgumentError("several processes share it: SQLite must keep it in a file (sqlite:///FILE)")
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     on_server = url.get_backend_name() != "sqlite"
-    engine = create_engine(
-        url, pool_pre_ping=on_server, hide_parameters=True
-    )  # a fault's text shows no values
+    # A fault's text shows no values.
+    engine = create_engine(url, pool_pre_ping=on_server, hide_parameters=True)
     if engine.dialect.name == "sqlite":
         _serve_sqlite(engine, str(url.database))
     return engine

@@ -9,6 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 
+from stream.review.database import driven
+
 ANSWER_WITHIN_S = 2
 STARTED = "weir_statement_began"
 
@@ -31,9 +33,7 @@ class Asking:
 
     def __init__(self, url: str) -> None:
         """It is asked at each call."""
-        parsed = make_url(url)
-        if parsed.drivername == "postgresql":
-            parsed = parsed.set(drivername="postgresql+psycopg")
+        parsed = driven(make_url(url))
         patience = {"connect_timeout": ANSWER_WITHIN_S} if parsed.get_backend_name() != "sqlite" else {}
         self._engine = create_engine(parsed, connect_args=patience, pool_pre_ping=True, pool_size=1)
 

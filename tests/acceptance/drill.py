@@ -13,6 +13,7 @@ from stream import bootstrap
 from stream.broker import progress_for, publisher_for
 from stream.config import load
 from stream.decisions import LABELS, TRANSACTIONS
+from stream.extents import at_place
 from stream.files import EventFile
 from stream.readiness import READS
 from stream.review import tables as t
@@ -104,7 +105,7 @@ class Drill:
         scored = {place: at for positions in found.values() for place, at in positions.items()}
         with closing(Ledger.open(self.config.database)) as ledger:
             held = {role: dict(ledger.positions(role)) for role in ("record", "learn")}
-        return held | {"score": {_place(name): at for name, at in scored.items()}}
+        return held | {"score": {at_place(name): at for name, at in scored.items()}}
 
     def learned(self, label_id):
         with closing(Ledger.open(self.config.database)) as ledger:
@@ -156,11 +157,6 @@ class Drill:
         finally:
             close()
         return {key: held for key, _, held in found if not key.endswith(b"}")}
-
-
-def _place(name):
-    topic, _, part = name.rpartition("/")
-    return topic, int(part)
 
 
 def rows_of(ledger, table):

@@ -13,6 +13,10 @@ MOST = 1.2
 
 def test_five_times_what_they_can_do_costs_the_workers_no_memory_and_loses_nothing(home, profile, model):
     drill = Drill(home, profile, model)
+    all_is_done_and_memory_stays(drill)
+
+
+def all_is_done_and_memory_stays(drill):
     drill.start()
     try:
         found = overload(drill)

@@ -264,15 +264,7 @@ def last_record_of(home):
 def test_a_failover_to_a_replica_that_lacks_the_last_second(under_load, undisturbed):
     (primary,) = under_load.servers
     under_load.flows.clear()  # a slow copy must not outlast the load
-    with primary.client() as client:
-        client.config_set("repl-diskless-sync-delay", 0)
-        client.config_set("port", free_port())
-        port = int(client.config_get("port")["port"])
-    replica = under_load.server("--replicaof", "127.0.0.1", str(port))
-    with replica.client() as client:
-        eventually(lambda: client.info("replication")["master_link_status"] == "up", "it is a replica")
-        eventually(lambda: client.dbsize() > 0, "it has the data")
-        client.execute_command("REPLICAOF", "NO", "ONE")  # what comes from now on is lost
+    replica = primary.replicated_by(under_load.server)
     applied = held(replica)
     under_load.flows.set()
     eventually(lambda: held(primary) != applied, "the primary goes on", pause=0.01)
@@ -281,14 +273,6 @@ def test_a_failover_to_a_replica_that_lacks_the_last_second(under_load, undistur
     primary.kill()
     all_is_as_if_nothing_had_happened(under_load, undisturbed)
     assert "StoreBehind" in under_load.worker.text()
-
-
-def free_port():
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_a_server_whose_memory_is_full_until_it_gets_more(under_load, undisturbed):

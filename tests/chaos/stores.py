@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 
 import psutil
@@ -66,14 +65,7 @@ def redis_failed_over(stage: Stage) -> str:
     """Redis fails over to a replica that lacks the last second."""
     scoring(stage)
     primary = stage.serving
-    with primary.client() as client:
-        client.config_set("port", free_port())
-        port = int(client.config_get("port")["port"])
-    replica = stage.server("--replicaof", "127.0.0.1", str(port))
-    with replica.client() as client:
-        eventually(lambda: client.info("replication")["master_link_status"] == "up", "it is a replica")
-        eventually(lambda: client.dbsize() > 0, "it has the data")
-        client.execute_command("REPLICAOF", "NO", "ONE")  # what comes from now on is lost
+    replica = primary.replicated_by(stage.server)
     time.sleep(1.0)
     stage.use(replica)
     primary.kill()
@@ -126,13 +118,6 @@ def redis_and_score_killed(stage: Stage) -> str:
     stage.serving.cut(0.2)
     stage.serving.start()
     return "a fifth of its file"
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 # --- the disk

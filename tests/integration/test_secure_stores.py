@@ -18,6 +18,7 @@ from features.store import StoreUnavailable
 from stream.config import load
 from stream.review.database import LedgerError
 from stream.review.ledger import Ledger
+from tests.contract.valkey import free_port
 from tests.integration.certificates import Authority
 from tests.wanted import missing
 
@@ -25,12 +26,6 @@ NOWHERE = Path("/nonexistent/weir.toml")
 PASSWORD = "store/pass word@5"
 PROFILE = load_profile("payments")
 RIGHTS = "+@read +@write +@scripting +@connection +info"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def answers(port, process):
