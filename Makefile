@@ -16,7 +16,7 @@ up: $(VENV)/installed ## install, then run everything on this machine with a sim
 	$(BIN)/weir up --demo --dir $(DIR)
 
 test: $(VENV)/installed-dev ## install, then run the tests: no server, no network
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/installed-dev ## style and types
 	$(BIN)/ruff check .
