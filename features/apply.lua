@@ -4,7 +4,8 @@
 -- KEYS[1]  the store's base key; every other key begins with it
 -- ARGV[1]  the plan (msgpack), ARGV[2] the items (packed: redis_store.py)
 -- ARGV[3]  the highest seq that the caller was ever told, then for each source (a run of a log's partition) the offset
---          behind what was applied before it and the offset behind it; ARGV[4...] the sources' names. All or none
+--          behind what was applied before it, the offset behind it, how many items lie before it and in it
+-- ARGV[4]  the offsets of the items that have a source; ARGV[5...] the sources' names. All of these or none
 -- Answer   one msgpack array: status, seq, approximate, raw of each item. Or the error BEHIND, with the source's number,
 --          how far it is held and the seq: this server has lost what it had acknowledged, and nothing has changed
 --
@@ -45,15 +46,20 @@ if meta then
 end
 
 local moved = {} -- by the name of a partition: how far it is held once this is applied
+local again, placed = {}, 0 -- numbers of the items that lie below how far it was held; items with an offset so far
 if ARGV[3] then
   local seen = decode('<d', ARGV[3])
-  for i = 4, #ARGV do
-    local name, before, after = ARGV[i], decode('<dd', ARGV[3], 16 * i - 55)
+  for i = 5, #ARGV do
+    local name, before, after, first, count = ARGV[i], decode('<dddd', ARGV[3], 32 * i - 151)
     local stored = moved[name] or call('HGET', base .. 'p', name)
     local position = moved[name] or (stored and decode('<d', stored)) or 0
     if position < before or seq < seen then
-      return redis.error_reply(string.format('BEHIND %d %.0f %.0f', i - 4, position, seq))
+      return redis.error_reply(string.format('BEHIND %d %.0f %.0f', i - 5, position, seq))
     end
+    for n = 1, position > before and count or 0 do
+      again[first + n] = decode('<d', ARGV[4], 8 * (placed + n) - 7) < position
+    end
+    placed = placed + count
     moved[name] = max(position, after)
   end
 end
@@ -754,7 +760,12 @@ local function add(event, change)
   return #raw > 0 and encode(raw) or NO_RAW, approximate and 1 or 0
 end
 
-local function transaction(id, event)
+-- Whether an id that is unknown may be of something that was applied: what lies below the place held, after its memory's end.
+local function forgotten(number, arrived)
+  return again[number] and clock - arrived > plan.memory
+end
+
+local function transaction(number, id, event)
   tick(event.arrived)
   local known = recall(id)
   if known and known.seq > 0 then
@@ -763,7 +774,7 @@ local function transaction(id, event)
     end
     return answer(CONFLICT, known.seq, 0, NO_RAW)
   end
-  if event.arrived - event.time > plan.remember then
+  if forgotten(number, event.arrived) or event.arrived - event.time > plan.remember then
     local raw, approximate = add(event, false)
     return answer(LATE, 0, approximate, raw)
   end
@@ -786,7 +797,7 @@ local function transaction(id, event)
   answer(FRESH, seq, approximate, raw)
 end
 
-local function label(id, said)
+local function label(number, id, said)
   tick(said.arrived)
   local entry = recall(id)
   for _, each in ipairs(entry and labels_of(entry) or {}) do
@@ -794,7 +805,8 @@ local function label(id, said)
       return answer(LABEL_DUPLICATE, each.seq, 0, NO_RAW)
     end
   end
-  if entry and entry.seq > 0 and said.arrived - entry.arrived > plan.horizon then
+  local late = entry and entry.seq > 0 and said.arrived - entry.arrived > plan.horizon
+  if late or forgotten(number, said.arrived) then
     return answer(LABEL_LATE, 0, 0, NO_RAW)
   end
   seq = seq + 1
@@ -816,8 +828,9 @@ end
 local function apply()
   local digests, values = #plan.entities, plan.values
   local transaction_format = '<c16c8ddI4dd' .. rep('c16', digests) .. rep('c8', values)
-  local pos = 1
+  local pos, number = 1, 0
   while pos <= #items do
+    number = number + 1
     local kind = byte(items, pos)
     if kind == 1 then
       local its = { decode(transaction_format, items, pos + 1) }
@@ -829,12 +842,12 @@ local function apply()
       for i = 1, values do
         event.values[i] = its[7 + digests + i]
       end
-      transaction(its[1], event)
+      transaction(number, its[1], event)
       pos = its[#its]
     else
       local said, id = {}, nil
       id, said.key, said.tie, said.fraud, said.arrived, said.reverses, pos = decode('<c16c8I4Bdc8', items, pos + 1)
-      label(id, said)
+      label(number, id, said)
     end
   end
 end

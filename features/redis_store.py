@@ -10,6 +10,7 @@ import logging
 import re
 import struct
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -84,7 +85,7 @@ BEHIND = re.compile(r"BEHIND (\d+) (\d+) (\d+)")
 """The script's refusal: which source, how far its partition is held, and the seq."""
 
 POSITION = struct.Struct("<d")
-BORDERS = struct.Struct("<dd")
+BORDERS = struct.Struct("<dddd")
 
 Answer = tuple[int, int, int, list[int]]
 
@@ -341,9 +342,11 @@ def _arguments(call: Call[bytes], seen: int) -> list[bytes]:
     """What the script is given of a call, and of the highest seq that was seen."""
     if not call.sources:
         return [b"".join(call.items)]
-    borders = [BORDERS.pack(each.before, each.after) for each in call.sources]
+    sources = zip(call.sources, call.firsts, strict=True)
+    borders = [BORDERS.pack(each.before, each.after, first, len(each.offsets)) for each, first in sources]
+    offsets = array("d", [offset for each in call.sources for offset in each.offsets])
     names = [f"{each.topic}/{each.partition}".encode() for each in call.sources]
-    return [b"".join(call.items), POSITION.pack(seen) + b"".join(borders), *names]
+    return [b"".join(call.items), POSITION.pack(seen) + b"".join(borders), offsets.tobytes(), *names]
 
 
 def _told_behind(reply: Exception, call: Call[bytes]) -> StoreBehind | None:

@@ -31,13 +31,11 @@ class Status(StrEnum):
         "duplicate"  # this id was applied before with this body: nothing changed, the first features again
     )
     CONFLICT = "conflict"  # this id was applied before with another body: nothing changed, no features
-    LATE = "late"  # older than the profile's `remember`: features as of now, nothing changed
+    LATE = "late"  # older than the profile's `remember`, or read again after it: features as of now, nothing changed
     LABELLED = "labelled"  # a label took effect
     LABEL_DUPLICATE = "label_duplicate"  # this label id was applied to this event before
     LABEL_PENDING = "label_pending"  # its event is not known (yet): it takes effect when the event arrives
-    LABEL_LATE = (
-        "label_late"  # it came longer after its event than the profile's `label_horizon`: nothing changed
-    )
+    LABEL_LATE = "label_late"  # longer after its event than the profile's `label_horizon`, or read again: nothing changed
 
 
 class Applied(msgspec.Struct, frozen=True, gc=False):
@@ -58,6 +56,11 @@ class Source(NamedTuple):
     partition: int
     before: int  # the offset behind the batch applied before it, or the one from which this partition is read
     after: int  # the offset behind this batch
+    offsets: Sequence[int] = ()  # of each event; where none are told, each may be the batch's last
+
+    def offset_of(self, index: int) -> int:
+        """Where an event of the batch lies, at most."""
+        return self.offsets[index] if self.offsets else self.after - 1
 
 
 class Run(NamedTuple):
@@ -95,7 +98,8 @@ class FeatureStore(Protocol):
 
         The store keeps how far it has applied each source's partition; this never goes back. Raises StoreBehind where
         it holds less than what came before this batch, and then nothing has changed. A batch may be empty: its
-        records were none for the store.
+        records were none for the store. What lies below that place was applied before: an id of it that is unknown
+        because its memory has ended counts no second time, but is late.
         """
         ...
 
@@ -189,12 +193,18 @@ class InMemoryFeatureStore:
 
     def apply(self, batch: Sequence[Event], source: Source | None = None) -> list[Applied]:
         """Apply events and labels in this order, and answer each."""
-        if source is not None:
-            self._follow(source)
+        held = self._follow(source) if source is not None else 0
         return [
-            self._transaction(event) if isinstance(event, Transaction) else self._label(event)
-            for event in batch
+            self._applied(event, source is not None and source.offset_of(index) < held)
+            for index, event in enumerate(batch)
         ]
+
+    def _applied(self, event: Event, again: bool) -> Applied:
+        self._clock = max(self._clock, event.arrived_us)
+        forgotten = again and self._clock - event.arrived_us > self._plan.memory_us
+        if isinstance(event, Transaction):
+            return self._transaction(event, forgotten)
+        return self._label(event, forgotten)
 
     def apply_many(self, runs: Sequence[Run]) -> list[Applied]:
         """Apply runs in this order, and answer each event."""
@@ -204,12 +214,14 @@ class InMemoryFeatureStore:
         """By topic and partition: the offset behind the last that was applied."""
         return dict(self._positions)
 
-    def _follow(self, source: Source) -> None:
+    def _follow(self, source: Source) -> int:
+        """How far the partition was held; from now on it is held to the end of the batch."""
         place = (source.topic, source.partition)
         stored = self._positions.get(place, 0)
         if stored < source.before:
             raise StoreBehind(source, stored, self._seq)
         self._positions[place] = max(stored, source.after)
+        return stored
 
     def forget(self, entity: str, value: str) -> bool:
         """Drop what is known of one value of an entity; whether anything was."""
@@ -220,12 +232,12 @@ class InMemoryFeatureStore:
     def close(self) -> None:
         """Nothing to give back."""
 
-    def _transaction(self, event: Transaction) -> Applied:
-        self._clock = clock = max(self._clock, event.arrived_us)
+    def _transaction(self, event: Transaction, forgotten: bool) -> Applied:
+        clock = self._clock
         known = self._ids.find(event.event_id, clock)
         if known is not None and known.seq:
             return self._again(event, known)
-        if event.arrived_us - event.time_us > self._remember_us:
+        if forgotten or event.arrived_us - event.time_us > self._remember_us:
             return self._late(event)
         self._seq += 1
         raw, approximate = self._fresh(event)
@@ -273,14 +285,16 @@ class InMemoryFeatureStore:
         # Python's hash has 64 bits and lives as long as this store; 0 stands for no value.
         return [hash(value) if value else 0 for value in self._plan.values(event)]
 
-    def _label(self, label: Label) -> Applied:
-        self._clock = clock = max(self._clock, label.arrived_us)
+    def _label(self, label: Label, forgotten: bool) -> Applied:
+        clock = self._clock
         entry = self._ids.find(label.event_id, clock)
         key = label_key(label.event_id, label.label_id)
         known = entry.said_by(key) if entry is not None else None
         if known is not None:
             return Applied(Status.LABEL_DUPLICATE, known.seq, ())
-        if entry is not None and entry.seq and label.arrived_us - entry.arrived_us > self._horizon_us:
+        if forgotten or (
+            entry is not None and entry.seq and label.arrived_us - entry.arrived_us > self._horizon_us
+        ):
             return Applied(Status.LABEL_LATE, 0, ())
         self._seq += 1
         reverses = label_key(label.event_id, label.reverses) if label.reverses is not None else b""

@@ -99,7 +99,7 @@ class ScoreRole:
         """
         with seen.stage("decode"):
             decoded = list(map(self._decoded, taken))
-        runs = [Run(_events(some), each.source) for some, each in zip(decoded, taken, strict=True)]
+        runs = [_run(some, each) for some, each in zip(decoded, taken, strict=True)]
         everything = [event for some in decoded for event in some]
         with seen.stage("seal"):
             seals = self._keyring.seals(self._emitter.people(everything)) if self._keyring else NOBODY
@@ -160,5 +160,11 @@ class ScoreRole:
         outputs.setdefault(letter.topic + ".dlq", []).append(self._office.outgoing(letter, seals))
 
 
-def _events(decoded: Sequence[Decoded]) -> list[Event]:
-    return [event for event in decoded if not isinstance(event, DeadLetter)]
+def _run(decoded: Sequence[Decoded], taken: Taken) -> Run:
+    """What of a run of records the store is to see, and where each of it lies."""
+    events = [event for event in decoded if not isinstance(event, DeadLetter)]
+    if taken.source is None:
+        return Run(events)
+    placed = zip(taken.records, decoded, strict=True)
+    offsets = [record.offset for record, event in placed if not isinstance(event, DeadLetter)]
+    return Run(events, taken.source._replace(offsets=offsets))

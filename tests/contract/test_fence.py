@@ -22,8 +22,8 @@ def payments(first, after):
     return [transaction(f"t{at}", at / 10) for at in range(first, after)]
 
 
-def source(before, after, topic="transactions", partition=0):
-    return Source(topic, partition, before, after)
+def source(before, after, topic="transactions", partition=0, offsets=()):
+    return Source(topic, partition, before, after, offsets)
 
 
 class Memory:
@@ -116,6 +116,50 @@ def test_what_comes_again_with_something_new_behind_it_moves_the_position(store)
     statuses = [answer.status for answer in store.apply(payments(10, 60), source(10, 60))]
     assert statuses == [Status.DUPLICATE] * 30 + [Status.FRESH] * 20
     assert store.positions() == {("transactions", 0): 60}
+
+
+MUCH_LATER = 10_000
+LATE = {Status.LATE, Status.LABEL_LATE}
+
+
+def test_what_is_read_again_when_its_ids_are_forgotten_counts_no_second_time(store):
+    early = [*payments(0, 40), label("l1", "t1", 9)]
+    store.apply(early, source(0, 41))
+    store.apply([transaction("new", MUCH_LATER)], source(0, 1, partition=1))
+    assert {answer.status for answer in store.apply(early, source(0, 41))} == LATE
+    (probe,) = store.apply([transaction("probe", 4, 9)], source(41, 42))
+    twin = InMemoryFeatureStore(ALL)
+    twin.apply([*early, transaction("new", MUCH_LATER)])
+    assert bits([probe]) == bits(twin.apply([transaction("probe", 4, 9)]))
+
+
+def test_what_was_never_applied_counts_however_far_its_partition_is_behind(store):
+    store.apply([transaction("new", MUCH_LATER)], source(0, 1, partition=1))
+    assert {answer.status for answer in store.apply(payments(0, 40), source(0, 40))} == {Status.FRESH}
+
+
+def test_of_a_batch_that_begins_below_the_place_held_what_lies_behind_it_is_new(store):
+    store.apply(payments(0, 40), source(0, 50, offsets=range(10, 50)))
+    store.apply([transaction("new", MUCH_LATER)], source(0, 1, partition=1))
+    batch = source(20, 60, offsets=range(20, 60))
+    statuses = [answer.status for answer in store.apply(payments(10, 50), batch)]
+    assert statuses == [Status.LATE] * 30 + [Status.FRESH] * 10
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), schedule=schedules(stretches=(1, 40, 2500)), kind=st.sampled_from(["memory", "redis"]))
+def test_whatever_is_read_again_whenever_it_counts_once(valkey, data, schedule, kind):
+    """Any part up to the place reached, in any company; a store that saw each once holds the same."""
+    store, twin = (Memory(ALL) if kind == "memory" else Redis(ALL, valkey)).store, InMemoryFeatureStore(ALL)
+    at = 0
+    while at < len(schedule):
+        before, after = data.draw(st.integers(0, at)), data.draw(st.integers(at + 1, len(schedule)))
+        again = store.apply(schedule[before:after], source(before, after, offsets=range(before, after)))
+        once = twin.apply(schedule[at:after])
+        assert bits(again[at - before :]) == bits(once)
+        at = after
+    probes = [transaction(f"probe{at}", 30, 99, entities=("a", "x")) for at in range(2)]
+    assert bits(store.apply(probes)) == bits(twin.apply(probes))
 
 
 def test_an_empty_store_refuses_what_follows_something(kept):
@@ -271,9 +315,18 @@ def test_a_call_that_failed_lets_none_of_those_behind_it_go_before_it(in_redis, 
 def test_where_a_call_ends_within_its_batch_is_never_more_than_it_holds(in_redis):
     """Of these records every second one is a dead letter, so that offsets run ahead of the events."""
     calls = in_redis.store._calls([Run(payments(0, 100), source(1000, 1200))])
-    borders = [[each[2:] for each in call.sources] for call in calls]
+    borders = [[each[2:4] for each in call.sources] for call in calls]
     follow = [[(at, at), (at, at + 32)] for at in (1032, 1064)]
     assert borders == [[(1000, 1032)], *follow, [(1096, 1096), (1096, 1200)]]
+
+
+def test_where_a_call_ends_within_a_batch_that_tells_its_offsets_is_known(in_redis):
+    calls = in_redis.store._calls([Run(payments(0, 40), source(1000, 1080, offsets=range(1001, 1081, 2)))])
+    pieces = [[(*each[2:4], list(each.offsets)) for each in call.sources] for call in calls]
+    assert pieces == [
+        [(1000, 1065, list(range(1001, 1065, 2)))],
+        [(1065, 1065, []), (1065, 1080, list(range(1065, 1080, 2)))],
+    ]
 
 
 def test_runs_of_many_partitions_share_calls(in_redis):

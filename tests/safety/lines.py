@@ -177,6 +177,20 @@ LINES = (
     ),
     Line(
         "features/store.py",
+        "        forgotten = again and self._clock - event.arrived_us > self._plan.memory_us\n",
+        "        forgotten = False\n",
+        "what is read again when its id is forgotten counts no second time",
+        FENCE + "test_what_is_read_again_when_its_ids_are_forgotten_counts_no_second_time",
+    ),
+    Line(
+        "features/apply.lua",
+        "  return again[number] and clock - arrived > plan.memory\n",
+        "  return false\n",
+        "the same in Redis",
+        FENCE + "test_what_is_read_again_when_its_ids_are_forgotten_counts_no_second_time",
+    ),
+    Line(
+        "features/store.py",
         "        self._positions[place] = max(stored, source.after)\n",
         "        self._positions[place] = source.after\n",
         "a worker that was thought dead takes the store's position not back",
