@@ -350,8 +350,9 @@ class ChunkedConsumer:
             await consumer.commit()
         self._seeks += 1
         self._adrift = True
-        await super().on_partitions_revoked(revoked)  # type: ignore[misc]
+        # At once: a commit that began from here on would be refused, and be taken for done where they come back.
         self.marks.forget(TP(*tp) for tp in revoked)
+        await super().on_partitions_revoked(revoked)  # type: ignore[misc]
 
 
 async def chunks(stream: Any) -> AsyncIterator[Chunk]:

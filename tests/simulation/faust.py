@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -173,6 +174,8 @@ class SimFaust:
             await consumer.on_partitions_revoked(set(self._assigned))
             group.join(self)
             await self.placed.wait()
+            if self.changed.is_set():  # thrown out while it waited
+                continue
             self._assigned = {FaustTP(*tp) for tp in group.share(self)}
             self.app.consumer_generation_id += 1
             await asyncio.sleep(0)
@@ -232,7 +235,8 @@ class SimFaust:
         self._appended.clear()
         fetched = await self._call(self._fetch)
         if not fetched:
-            await self._appended.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._appended.wait(), timeout)
         return fetched, None
 
     def _fetch(self) -> dict[FaustTP, list[Record]]:

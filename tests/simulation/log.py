@@ -101,7 +101,8 @@ class Group:
             self._members.remove(member)
             self._placed.pop(member, None)
             self._joined.discard(member)
-            member.changed.set()  # so that one that was only asleep joins again
+            member.changed.set()  # so that one that was only asleep joins again,
+            member.placed.set()  # also where it was waiting for its share
             self.rebalance()
 
     def _complete(self) -> None:
