@@ -124,7 +124,8 @@ def test_a_scorer_is_ready_with_its_partitions_and_tells_what_it_did(stage):
     )
     told = eventually(
         lambda: (
-            (found := stage.told("one"))['weir_stage_seconds_count{role="score",stage="commit"}'] and found
+            (found := stage.told("one")).get('weir_stage_seconds_count{role="score",stage="commit"}')
+            and found
         ),
         "what is done is committed",
     )
