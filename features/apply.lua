@@ -6,7 +6,7 @@
 -- ARGV[3]  the highest seq that the caller was ever told, then for each source (a run of a log's partition) the offset
 --          behind what was applied before it, the offset behind it, how many items lie before it and in it
 -- ARGV[4]  the offsets of the items that have a source; ARGV[5...] the sources' names. All of these or none
--- Answer   one msgpack array: status, seq, approximate, raw of each item. Or the error BEHIND, with the source's number,
+-- Answer   the seq, then one msgpack array: status, seq, approximate, raw of each item. Or the error BEHIND, with the source's number,
 --          how far it is held and the seq: this server has lost what it had acknowledged, and nothing has changed
 --
 -- Keys after the base: "t"/"l" + digest: a log of an entity's events/labels (a header of doubles, then the records);
@@ -912,4 +912,4 @@ call('SET', base, pack('<ddd', seq, clock, cursor) .. table.concat(stamps))
 for name, after in pairs(moved) do
   call('HSET', base .. 'p', name, pack('<d', after))
 end
-return '\221' .. pack('>I4', 4 * #answers) .. table.concat(answers)
+return pack('<d', seq) .. '\221' .. pack('>I4', 4 * #answers) .. table.concat(answers)

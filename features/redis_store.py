@@ -12,12 +12,9 @@ import struct
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from hashlib import blake2b
 from importlib.resources import files
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-import msgspec
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -37,10 +34,9 @@ from redis.retry import Retry
 from features.calls import Call, calls_of
 from features.catalogue import FeatureSet
 from features.compute import Plan
-from features.events import Event, Label, Transaction
-from features.ids import label_key, tie_of
-from features.store import Applied, Run, Source, Status, StoreBehind, StoreUnavailable
-from features.windows import NEVER, Shape
+from features.events import Event
+from features.packing import SEQ, Packer, Unpacker, packed_plan
+from features.store import Applied, Run, Source, StoreBehind, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -60,22 +56,6 @@ SWEPT = 64  # forgotten keys that leave with a call, at most
 SCANNED = 10_000  # keys that are looked at in one step, where all are
 LOGS = (b"t", b"l", b"d", b"c")  # kinds of keys that one value of an entity has: see the script
 
-STATUSES = (
-    Status.FRESH,
-    Status.DUPLICATE,
-    Status.CONFLICT,
-    Status.LATE,
-    Status.LABELLED,
-    Status.LABEL_DUPLICATE,
-    Status.LABEL_PENDING,
-    Status.LABEL_LATE,
-)
-"""By their number in the script."""
-
-VECTORS = frozenset({Status.FRESH, Status.DUPLICATE, Status.LATE})
-NO_DIGEST, NO_VALUE = bytes(16), bytes(8)
-LIMB = 32
-LOW = (1 << LIMB) - 1
 SCRIPT = files("features").joinpath("apply.lua").read_text()
 
 PASSING = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError)
@@ -86,9 +66,6 @@ BEHIND = re.compile(r"BEHIND (\d+) (\d+) (\d+)")
 
 POSITION = struct.Struct("<d")
 BORDERS = struct.Struct("<dddd")
-
-Answer = tuple[int, int, int, list[int]]
-
 
 T = TypeVar("T")
 
@@ -110,10 +87,8 @@ class RedisFeatureStore:
         self._plan = Plan(feature_set)
         self._prefix = prefix
         self._base = base_key(prefix, feature_set)
-        self._packer = _Packer(self._plan, hash_key)
-        self._told = msgspec.msgpack.encode(_told(self._plan))
-        self._slots = _slots(self._plan)
-        self._decode = msgspec.msgpack.Decoder(list[int | list[int]]).decode
+        self._packer, self._unpacked = Packer(self._plan, hash_key), Unpacker(self._plan)
+        self._told = packed_plan(self._plan)
         self._url = url
         self._redis = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=ANSWER_WITHIN_S)
         self.took: Callable[[float], None] = lambda seconds: (
@@ -134,21 +109,26 @@ class RedisFeatureStore:
         return self.apply_many([Run(batch, source)])
 
     def apply_many(self, runs: Sequence[Run]) -> list[Applied]:
-        """Apply runs of events and labels in this order, and answer each event.
+        """Apply runs of events and labels in this order, and answer each event."""
+        batch = self.batch(runs)
+        batch.apply()
+        return batch.answers()
+
+    def batch(self, runs: Sequence[Run]) -> Packed:
+        """Runs packed for the script."""
+        calls = calls_of([(list(map(self._packer, run.events)), run.source) for run in runs], CALL)
+        return Packed(self, [event for run in runs for event in run.events], calls, [])
+
+    def send(self, calls: Sequence[Call[bytes]]) -> list[bytes]:
+        """The replies to calls, in one round trip.
 
         A connection that fails is tried again a few times, which is safe: what was applied answers as before.
         """
-        calls = self._calls(runs)
-        if not calls:
-            return []
-        replies = self._patiently(lambda: self._send(calls))
-        answers: list[Answer] = []
-        for reply in replies:
-            flat = self._decode(reply)
-            answers += zip(*(flat[i::4] for i in range(4)), strict=True)
-            self._seen = max([self._seen, *flat[1::4]])  # type: ignore[assignment] # every fourth is a list
-        events = [event for run in runs for event in run.events]
-        return [self._applied(*pair) for pair in zip(events, answers, strict=True)]
+        return self._patiently(lambda: self._send(calls)) if calls else []
+
+    def answers(self, events: Sequence[Event], replies: Sequence[bytes]) -> list[Applied]:
+        """What replies say of the events that were sent."""
+        return self._unpacked(events, replies)
 
     def positions(self) -> dict[tuple[str, int], int]:
         """By topic and partition: the offset behind the last that was applied."""
@@ -183,32 +163,24 @@ class RedisFeatureStore:
         """Close the connections; the state stays in Redis."""
         self._redis.close()
 
-    def _applied(self, event: Event, answer: Answer) -> Applied:
-        status = STATUSES[answer[0]]
-        if status not in VECTORS or not isinstance(event, Transaction):
-            return Applied(status, answer[1], ())
-        told = answer[3]
-        raw = [told[at] if single else (told[at] << LIMB) + told[at + 1] for at, single in self._slots]
-        return Applied(status, answer[1], self._plan.vector(event, raw), bool(answer[2]))
-
-    def _calls(self, runs: Sequence[Run]) -> list[Call[bytes]]:
-        return calls_of([(list(map(self._packer, run.events)), run.source) for run in runs], CALL)
-
     def _send(self, calls: Sequence[Call[bytes]]) -> list[bytes]:
         replies = self._pipelined(calls)
         if any(isinstance(reply, NoScriptError) for reply in replies):  # the server was restarted
             self._load()
             replies = self._pipelined(calls)
-        for call, reply in zip(calls, replies, strict=False):
+        for call, reply in zip(calls, replies, strict=True):
             if isinstance(reply, Exception):
                 raise _told_behind(reply, call) or reply
-        return replies  # type: ignore[return-value]
+        self._seen = max([self._seen, *(int(SEQ.unpack_from(reply)[0]) for reply in replies)])
+        return replies
 
-    def _pipelined(self, calls: Sequence[Call[bytes]]) -> list[bytes | Exception]:
+    def _pipelined(self, calls: Sequence[Call[bytes]]) -> list[Any]:
+        """The reply to each call, bytes or an error, in one round trip."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for call in calls:
                 pipeline.evalsha(self._sha, 1, self._base, self._told, *_arguments(call, self._seen))
-            return pipeline.execute(raise_on_error=False)
+            replies: list[Any] = pipeline.execute(raise_on_error=False)
+        return replies
 
     def _ask_positions(self) -> tuple[bytes | None, dict[bytes, bytes]]:
         with self._redis.pipeline(transaction=True) as pipeline:
@@ -274,63 +246,21 @@ class RedisFeatureStore:
         self._ill = False
 
 
-class _Packer:
-    """An event or a label as the script reads it."""
+class Packed(NamedTuple):
+    """A batch that is packed, then applied, then understood: the server works on another one meanwhile."""
 
-    def __init__(self, plan: Plan, hash_key: bytes) -> None:
-        digests, values = len(plan.entities), len(plan.fields)
-        self._transaction = struct.Struct("<B16s8sddIdd" + "16s" * digests + "8s" * values).pack
-        self._label = struct.Struct("<B16s8sIBd8s").pack
-        self._plan = plan
-        self._hash_key = hash_key
-        self._indexes = [(entity.index, entity.name) for entity in plan.entities]
-        # A card comes again within the hour, but no event id does.
-        self._digest = lru_cache(maxsize=1 << 16)(self.digest)
+    store: RedisFeatureStore
+    events: Sequence[Event]
+    calls: Sequence[Call[bytes]]
+    replies: list[bytes]
 
-    def __call__(self, event: Event) -> bytes:
-        if isinstance(event, Label):
-            return self._packed_label(event)
-        digests = [
-            self._digest(name, event.entities[index]) if event.entities[index] else NO_DIGEST
-            for index, name in self._indexes
-        ]
-        return self._transaction(
-            1,
-            self._id(event.event_id),
-            event.body,
-            event.time_us,
-            event.arrived_us,
-            tie_of(event.event_id),
-            event.amount >> LIMB,
-            event.amount & LOW,
-            *digests,
-            *self._values(event),
-        )
+    def apply(self) -> None:
+        """Send it, and wait for the replies."""
+        self.replies[:] = self.store.send(self.calls)
 
-    def _packed_label(self, label: Label) -> bytes:
-        reverses = label_key(label.event_id, label.reverses) if label.reverses is not None else NO_VALUE
-        return self._label(
-            2,
-            self._id(label.event_id),
-            label_key(label.event_id, label.label_id),
-            tie_of(label.label_id),
-            label.fraud,
-            label.arrived_us,
-            reverses,
-        )
-
-    def _id(self, event_id: str) -> bytes:
-        return blake2b(event_id.encode(), digest_size=16, key=self._hash_key).digest()
-
-    def _values(self, event: Transaction) -> list[bytes]:
-        if not self._plan.fields:
-            return []
-        named = zip(self._plan.fields, self._plan.values(event), strict=True)
-        return [self._digest(name, value)[:8] if value else NO_VALUE for name, value in named]
-
-    def digest(self, name: str, value: str) -> bytes:
-        """What stands for an entity's value in keys."""
-        return blake2b(f"{name}\0{value}".encode(), digest_size=16, key=self._hash_key).digest()
+    def answers(self) -> list[Applied]:
+        """What became of each event."""
+        return self.store.answers(self.events, self.replies)
 
 
 def _literal(text: bytes) -> bytes:
@@ -352,70 +282,6 @@ def _arguments(call: Call[bytes], seen: int) -> list[bytes]:
 def _told_behind(reply: Exception, call: Call[bytes]) -> StoreBehind | None:
     found = BEHIND.match(str(reply))
     return StoreBehind(call.sources[int(found[1])], int(found[2]), int(found[3])) if found else None
-
-
-def _told(plan: Plan) -> dict[str, object]:
-    """The plan as the script needs it."""
-    return {
-        "remember": plan.feature_set.remember_us,
-        "horizon": plan.feature_set.label_horizon_us,
-        "memory": plan.memory_us,
-        "epoch": -(-plan.memory_us // GENERATIONS),
-        "dead": max(plan.memory_us, plan.idle_us),
-        "shards": SHARDS,
-        "sweep": SWEPT,
-        "owners": len(plan.owners),
-        "values": len(plan.fields),
-        "entities": [
-            {
-                "events": _told_shape(entity.events),
-                "labels": _told_shape(entity.labels),
-                "absent": _absent(entity.events, entity.labels),
-            }
-            for entity in plan.entities
-        ],
-    }
-
-
-def _told_shape(shape: Shape | None) -> dict[str, object] | bool:
-    if shape is None:
-        return False
-    return {
-        "windows": shape.windows,
-        "keep": shape.keep_us,
-        "idle": shape.idle_us,
-        "records": shape.records,
-        "extremes": shape.extremes,
-        "fields": shape.fields,
-    }
-
-
-def _pairs(events: Shape | None, labels: Shape | None) -> list[bool]:
-    """Of each integer that an entity answers, in order: whether the script sends it as one number, not two limbs."""
-    singles: list[bool] = []
-    if events is not None:
-        windows = len(events.windows)
-        singles += [True, False] * windows + [False, False] * windows * events.extremes
-        singles += [True] * windows * len(events.fields) + [True]
-    return singles + [True, True] * (len(labels.windows) if labels else 0)
-
-
-def _absent(events: Shape | None, labels: Shape | None) -> list[int]:
-    zeros = [0] * sum(1 if single else 2 for single in _pairs(events, None))
-    if events is not None:
-        zeros[-1] = NEVER
-    return zeros + [0] * (2 * len(labels.windows) if labels else 0)
-
-
-def _slots(plan: Plan) -> list[tuple[int, bool]]:
-    """Where each integer of raw begins in the script's answer, and whether it is one number."""
-    slots: list[tuple[int, bool]] = []
-    at = 0
-    for entity in plan.entities:
-        for single in _pairs(entity.events, entity.labels):
-            slots.append((at, single))
-            at += 1 if single else 2
-    return slots
 
 
 def _refused(url: str, error: Exception) -> str:

@@ -87,6 +87,18 @@ class StoreBehind(RuntimeError):
         self.topic, self.partition, self.stored = source.topic, source.partition, stored
 
 
+class Batch(Protocol):
+    """Runs on their way through a store: made by any thread, applied in order, answered by any thread."""
+
+    def apply(self) -> None:
+        """What counts. Raises what `FeatureStore.apply_many` does."""
+        ...
+
+    def answers(self) -> list[Applied]:
+        """What became of each event, once it is applied."""
+        ...
+
+
 class FeatureStore(Protocol):
     """Online features of entities, updated and read by the batch."""
 
@@ -109,6 +121,10 @@ class FeatureStore(Protocol):
         Raises StoreBehind where one of them is refused: of it and of those behind it nothing was applied, of those
         before it perhaps something.
         """
+        ...
+
+    def batch(self, runs: Sequence[Run]) -> Batch:
+        """`apply_many` in three steps, so that the server need not wait for Python nor Python for the server."""
         ...
 
     def positions(self) -> dict[tuple[str, int], int]:
@@ -209,6 +225,10 @@ class InMemoryFeatureStore:
     def apply_many(self, runs: Sequence[Run]) -> list[Applied]:
         """Apply runs in this order, and answer each event."""
         return [answer for run in runs for answer in self.apply(*run)]
+
+    def batch(self, runs: Sequence[Run]) -> Batch:
+        """Nothing is to be prepared."""
+        return AtOnce(self, runs)
 
     def positions(self) -> dict[tuple[str, int], int]:
         """By topic and partition: the offset behind the last that was applied."""
@@ -318,6 +338,27 @@ class InMemoryFeatureStore:
         for part, owner in zip(self._owning, entry.owners, strict=True):
             if owner:
                 part.say(owner, said, self._clock, earlier, min(corrections, default=None))
+
+
+class _Many(Protocol):
+    def apply_many(self, runs: Sequence[Run]) -> list[Applied]: ...
+
+
+class AtOnce:
+    """A batch of a store that does everything when it applies."""
+
+    def __init__(self, store: _Many, runs: Sequence[Run]) -> None:
+        """Nothing happens yet."""
+        self._store, self._runs = store, runs
+        self._answers: list[Applied] = []
+
+    def apply(self) -> None:
+        """All of it."""
+        self._answers = self._store.apply_many(self._runs)
+
+    def answers(self) -> list[Applied]:
+        """What the store said."""
+        return self._answers
 
 
 class _Part:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from stream.crash_points import reached
 from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
 from stream.review.learning import LEARNER
 from stream.review.ledger import RECORDER
-from stream.score import Applying, Taken
+from stream.score import Taken, Work
 from stream.sensor import attach
 from stream.watch import UNWATCHED, RoleWatch
 
@@ -33,6 +33,7 @@ HELD_RECORDS = 20_000
 """... and when it took in so many records."""
 
 T = TypeVar("T")
+Made = tuple[list[Chunk], Work]
 
 
 def run(role: str, config: Config) -> None:
@@ -59,34 +60,52 @@ def score_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App
     watching.score(watch, role, config)
     seen = watch or UNWATCHED
     outlet = outlet_for(app, config.topic_prefix)
-    applying, answering = ThreadPoolExecutor(1, "apply"), ThreadPoolExecutor(1, "answer")
+    preparing, applying, answering = (ThreadPoolExecutor(1, name) for name in ("prepare", "apply", "answer"))
 
     start_by(app, bootstrap.score_start(config, role))
 
-    def apply(batch: list[Chunk]) -> tuple[list[Chunk], Applying]:
+    def prepare(batch: list[Chunk]) -> Work:
         reached("score.taken")
-        applied = role.apply(*map(taken, batch), seen=seen.passage(*[chunk.records for chunk in batch]))
-        reached("score.applied")
-        return batch, applied
+        passing = seen.passage(*[chunk.records for chunk in batch])
+        return role.prepare(*map(taken, batch), seen=passing)
 
-    async def answer(made: tuple[list[Chunk], Applying]) -> None:
-        batch, applied = made
-        outputs = await in_thread(role.answer, applied, executor=answering)
+    def apply(work: Work) -> None:
+        work.apply()
+        reached("score.applied")
+
+    async def answer(made: Made) -> None:
+        batch, work = made
+        outputs = await in_thread(role.answer, work, executor=answering)
         reached("score.answered")
-        with applied.seen.stage("produce"):
+        with work.seen.stage("produce"):
             await outlet.send(outputs)
         reached("score.sent")
         all_done(batch)
-        applied.seen.done()
+        work.seen.done()
+
+    async def follow(made: tuple[Made, Awaitable[None]]) -> None:
+        (batch, work), applied = made
+        await applied
+        await answers.follow((batch, work))
+
+    # While the server works on a batch, Python works on those before and behind it, and the next one waits in line.
+    applies, answers = OneBehind(follow), OneBehind(answer)
+
+    async def rest() -> None:
+        await applies.rest()
+        await answers.rest()
 
     @app.agent(app.topic(config.topic(TRANSACTIONS), config.topic(LABELS)))
     @guarded
     async def score(stream: Any) -> None:
-        answers = OneBehind(answer)
         async for batch in batches(stream):
-            await answers.follow(await in_thread(apply, batch, executor=applying))
             if batch[0].suspected:
-                await answers.rest()
+                await rest()
+            work = await in_thread(prepare, batch, executor=preparing)
+            applied = asyncio.ensure_future(in_thread(apply, work, executor=applying))
+            await applies.follow(((batch, work), applied))
+            if batch[0].suspected:
+                await rest()
 
     return app, closing
 

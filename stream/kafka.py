@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import faust
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     IllegalStateError,
     TopicAuthorizationFailedError,
 )
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread as FaustConsumerThread
 from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
 from faust.transport.drivers.aiokafka import Transport as FaustTransport
 from faust.types.tuples import TP as FaustTP
@@ -45,6 +46,10 @@ RECONNECT_MS = 1_000
 NOT_TRUSTED = "Handshake failed"
 """kafka-python's words for a TLS connection that was not made."""
 
+FETCH_WAIT_MS = 50
+"""How long the broker may hold a fetch that finds nothing. What has records in hand is not fetched meanwhile, nor is anything
+else from that broker: while quiet partitions (labels) were waited for, busy ones ran dry."""
+
 REQUEST_MS = 30_000
 """How long a request may take before it is an error: a broker's restart fits in."""
 
@@ -66,6 +71,15 @@ def credentials(security: KafkaSecurity) -> Any:
     return faust.SSLCredentials(context) if context is not None else None
 
 
+class ConsumerThread(FaustConsumerThread):
+    """Where Faust's consumer talks to aiokafka's."""
+
+    def _create_worker_consumer(self, transport: FaustTransport) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # Faust says 1500, and has no setting for it
+        return consumer
+
+
 class Consumer(ChunkedConsumer, FaustConsumer):  # type: ignore[misc]
     """Faust's Kafka consumer, a message a fetched run of a partition."""
 
@@ -75,6 +89,9 @@ class Consumer(ChunkedConsumer, FaustConsumer):  # type: ignore[misc]
         """Made by Faust."""
         super().__init__(*args, **kwargs)
         self.begin_chunks()
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def _runs(self, fetched: Any) -> Iterator[tuple[TP, Sequence[Record]]]:
         for tp, records in fetched.items():
@@ -127,11 +144,9 @@ async def _partitions(producer: AIOKafkaProducer, topic: str) -> int:
 
 async def _send(producer: AIOKafkaProducer, tp: TP, records: Sequence[Outgoing]) -> None:
     try:
-        waiting = [
-            await producer.send_batch(batch, tp.topic, partition=tp.partition)
-            for batch in _batches(producer, records)
-        ]
-        await asyncio.gather(*waiting)
+        for batch in _batches(producer, records):
+            # One after the other: an id's first decision counts, so none may be there whose forerunner failed.
+            await (await producer.send_batch(batch, tp.topic, partition=tp.partition))
     except (ClusterAuthorizationFailedError, TopicAuthorizationFailedError) as error:
         raise BrokerError(
             f"Weir's Kafka user may not write the topic {tp.topic}: its administrator can allow it (ACL: WRITE, DESCRIBE). "

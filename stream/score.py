@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from features.events import Event
-from features.store import Applied, FeatureStore, Run, Source, Status
+from features.store import Batch, FeatureStore, Run, Source, Status
 from stream.champion import ChampionFeed
 from stream.codec import Codec, Decoded, encode
 from stream.decisions import ALERTS, DECISIONS
@@ -33,15 +33,24 @@ class Taken(NamedTuple):
     condemned: str = ""  # why they are not to be looked at, but become dead letters
 
 
-class Applying(NamedTuple):
-    """A batch on its way: decoded and applied, not answered yet."""
+class Work(NamedTuple):
+    """A batch on its way: decoded, its people's keys at hand, ready to be applied."""
 
     records: Sequence[Record]
     decoded: Sequence[Decoded]
     events: Sequence[Event]
-    applied: Sequence[Applied]
+    batch: Batch
     seals: Seals
     seen: Passing = UNSEEN
+
+    def apply(self) -> None:
+        """Apply it to the store, in one round trip. One batch may be applied while another is prepared or answered.
+
+        Batches must be applied in order. Raises StoreBehind where the store has lost what came before one of the runs
+        whose source is named.
+        """
+        with self.seen.stage("store"):
+            self.batch.apply()
 
 
 class ScoreRole:
@@ -68,8 +77,10 @@ class ScoreRole:
         self._office = office
 
     def run(self, records: Sequence[Record]) -> Outputs:
-        """Both halves of one run: every record ends in a decision, a label applied, or a dead letter."""
-        return self.answer(self.apply(Taken(records)))
+        """All of one run's way: every record ends in a decision, a label applied, or a dead letter."""
+        work = self.prepare(Taken(records))
+        work.apply()
+        return self.answer(work)
 
     def readings(self) -> Iterator[Reading]:
         """What happened since the start, for metrics."""
@@ -91,24 +102,19 @@ class ScoreRole:
         """How far the store holds each partition."""
         return {TP(*place): offset for place, offset in self._pipeline.store.positions().items()}
 
-    def apply(self, *taken: Taken, seen: Passing = UNSEEN) -> Applying:
-        """Decode a batch, get its people's keys, and apply it to the store: the half that waits for servers.
-
-        One round trip to the store. The next batch may be applied while this one is answered; batches must be applied
-        in order. Raises StoreBehind where the store has lost what came before one of the runs whose source is named.
-        """
+    def prepare(self, *taken: Taken, seen: Passing = UNSEEN) -> Work:
+        """Decode a batch, get its people's keys, and pack it for the store."""
         with seen.stage("decode"):
             decoded = list(map(self._decoded, taken))
         runs = [_run(some, each) for some, each in zip(decoded, taken, strict=True)]
         everything = [event for some in decoded for event in some]
         with seen.stage("seal"):
             seals = self._keyring.seals(self._emitter.people(everything)) if self._keyring else NOBODY
-        with seen.stage("store"):
-            applied = self._pipeline.store.apply_many(runs)
         records = [record for each in taken for record in each.records]
-        return Applying(
-            records, everything, [event for run in runs for event in run.events], applied, seals, seen
-        )
+        events = [event for run in runs for event in run.events]
+        with seen.stage("pack"):
+            batch = self._pipeline.store.batch(runs)
+        return Work(records, everything, events, batch, seals, seen)
 
     def _decoded(self, taken: Taken) -> Sequence[Decoded]:
         if taken.condemned:
@@ -116,21 +122,23 @@ class ScoreRole:
             return [self._codec.dead_letter(each, why, FATAL, people=whose(each)) for each in taken.records]
         return self._codec.decode_many(taken.records)
 
-    def answer(self, applying: Applying) -> Outputs:
-        """Score, decide and encode what was applied: the half that computes."""
+    def answer(self, work: Work) -> Outputs:
+        """Score, decide and encode what was applied."""
         self._pipeline.champion = self._champions.newest()
-        decided = self._pipeline.answer(applying.events, applying.applied, applying.seen)
-        with applying.seen.stage("emit"):
-            return self._outputs(applying, iter(decided))
+        with work.seen.stage("unpack"):
+            applied = work.batch.answers()
+        decided = self._pipeline.answer(work.events, applied, work.seen)
+        with work.seen.stage("emit"):
+            return self._outputs(work, iter(decided))
 
-    def _outputs(self, applying: Applying, answers: Iterator[Answer]) -> Outputs:
+    def _outputs(self, work: Work, answers: Iterator[Answer]) -> Outputs:
         outputs: Outputs = {}
         decided_at = now_text()
-        for record, event in zip(applying.records, applying.decoded, strict=True):
+        for record, event in zip(work.records, work.decoded, strict=True):
             if isinstance(event, DeadLetter):
-                self._bury(outputs, event, applying.seals)
+                self._bury(outputs, event, work.seals)
             else:
-                self._emit(outputs, record, next(answers), decided_at, applying.seals)
+                self._emit(outputs, record, next(answers), decided_at, work.seals)
         self.rungs[self._pipeline.champion.rung] += len(outputs.get(DECISIONS, ()))
         return outputs
 

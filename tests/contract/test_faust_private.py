@@ -4,7 +4,7 @@ import inspect
 from importlib.metadata import version
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 from faust import App, streams
 from faust.tables.recovery import Recovery
@@ -116,8 +116,10 @@ def test_nothing_of_faust_that_must_be_there_is_left_abstract(ours):
         (aiokafka.AIOKafkaConsumerThread._fetch_records, ["fetcher.fetched_records("]),
         (
             aiokafka.AIOKafkaConsumerThread._create_worker_consumer,
-            ["max_poll_records=conf.broker_max_poll_records"],
+            ["max_poll_records=conf.broker_max_poll_records", "fetch_max_wait_ms=1500"],
         ),
+        (aiokafka.Consumer._new_consumer_thread, ["AIOKafkaConsumerThread(self, loop="]),
+        (AIOKafkaConsumer.start, ["fetch_max_wait_ms=self._fetch_max_wait_ms"]),
         (aiokafka.Producer._ensure_producer, ["return self._producer"]),
         (aiokafka.Producer._settings_default, ['"max_batch_size": self.max_batch_size', '"acks": self.acks']),
     ],

@@ -284,9 +284,9 @@ def test_a_loss_between_two_calls_of_one_round_trip_is_refused_by_the_second(in_
     store, real = in_redis.store, in_redis.store._pipelined
 
     def lose_after_the_first_call(calls):
-        replies = real(calls[:1])
+        first = list(real(calls[:1]))
         in_redis.put_back({})
-        return replies + real(calls[1:])
+        return [*first, *real(calls[1:])]
 
     monkeypatch.setattr(store, "_pipelined", lose_after_the_first_call)
     with pytest.raises(StoreBehind):
@@ -300,7 +300,7 @@ def test_a_call_that_failed_lets_none_of_those_behind_it_go_before_it(in_redis, 
     batch = payments(0, 3 * CALL)
 
     def fail_the_second(calls):
-        first = real(calls[:1])
+        first = list(real(calls[:1]))
         return [*first, redis.exceptions.OutOfMemoryError("OOM"), *real(calls[2:])]
 
     monkeypatch.setattr(store, "_pipelined", fail_the_second)
@@ -314,14 +314,16 @@ def test_a_call_that_failed_lets_none_of_those_behind_it_go_before_it(in_redis, 
 
 def test_where_a_call_ends_within_its_batch_is_never_more_than_it_holds(in_redis):
     """Of these records every second one is a dead letter, so that offsets run ahead of the events."""
-    calls = in_redis.store._calls([Run(payments(0, 100), source(1000, 1200))])
+    calls = in_redis.store.batch([Run(payments(0, 100), source(1000, 1200))]).calls
     borders = [[each[2:4] for each in call.sources] for call in calls]
     follow = [[(at, at), (at, at + 32)] for at in (1032, 1064)]
     assert borders == [[(1000, 1032)], *follow, [(1096, 1096), (1096, 1200)]]
 
 
 def test_where_a_call_ends_within_a_batch_that_tells_its_offsets_is_known(in_redis):
-    calls = in_redis.store._calls([Run(payments(0, 40), source(1000, 1080, offsets=range(1001, 1081, 2)))])
+    calls = in_redis.store.batch(
+        [Run(payments(0, 40), source(1000, 1080, offsets=range(1001, 1081, 2)))]
+    ).calls
     pieces = [[(*each[2:4], list(each.offsets)) for each in call.sources] for call in calls]
     assert pieces == [
         [(1000, 1065, list(range(1001, 1065, 2)))],
@@ -331,8 +333,8 @@ def test_where_a_call_ends_within_a_batch_that_tells_its_offsets_is_known(in_red
 
 def test_runs_of_many_partitions_share_calls(in_redis):
     runs = [Run(payments(2 * at, 2 * at + 2), source(0, 2, partition=at)) for at in range(40)]
-    assert [len(call.items) for call in in_redis.store._calls(runs)] == [CALL, CALL, 16]
-    assert in_redis.store._calls([Run([])]) == []
+    assert [len(call.items) for call in in_redis.store.batch(runs).calls] == [CALL, CALL, 16]
+    assert in_redis.store.batch([Run([])]).calls == []
 
 
 def test_a_run_that_failed_lets_none_of_those_behind_it_go_before_it(in_redis, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from features import redis_store
+from features import packing, redis_store
 from features.catalogue import Feature, FeatureSet, Kind
 from features.redis_store import RedisFeatureStore
 from features.store import InMemoryFeatureStore, Status, StoreUnavailable
@@ -89,7 +89,7 @@ def test_a_connection_lost_after_applying_changes_nothing_when_the_batch_is_sent
     real, lost = store._pipelined, []
 
     def lose_the_first_answer(sent):
-        replies = real(sent)
+        replies = list(real(sent))
         if not lost:
             lost.append(1)
             raise redis.ConnectionError("gone")
@@ -141,7 +141,7 @@ def test_a_full_server_is_told_as_such(valkey_at):
 
 
 def test_what_is_forgotten_leaves_the_server(server, monkeypatch):
-    monkeypatch.setattr(redis_store, "SHARDS", 8)
+    monkeypatch.setattr(packing, "SHARDS", 8)
     features = FeatureSet(
         (
             Feature("shops", Kind.DISTINCT, "card", 60 * SECOND, "shop"),

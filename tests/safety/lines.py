@@ -160,6 +160,13 @@ LINES = (
         "a gap in the log is told, and the worker does not start",
         "tests/unit/stream/test_start.py::test_a_role_without_state_is_told_too",
     ),
+    Line(
+        "stream/kafka.py",
+        "            await (await producer.send_batch(batch, tp.topic, partition=tp.partition))\n",
+        "            asyncio.ensure_future(await producer.send_batch(batch, tp.topic, partition=tp.partition))\n",
+        "what comes behind a batch that the broker refused is not sent: an id's first decision counts",
+        "tests/unit/stream/test_kafka_outlet.py::test_what_comes_behind_a_refused_batch_is_not_sent",
+    ),
     # --- the store
     Line(
         "stream/app.py",

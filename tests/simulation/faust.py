@@ -219,7 +219,7 @@ class SimFaust:
     async def seek_to_committed(self) -> Mapping[FaustTP, int]:
         tps = sorted(self._assigned)
         found = await self._call(lambda: {tp: self._group.committed.get(TP(*tp), 0) for tp in tps})
-        self._positions = dict(found)
+        self._positions.update(found)  # one that began with fewer partitions moves no others
         return dict(found)
 
     async def seek_wait(self, offsets: Mapping[FaustTP, int]) -> None:
@@ -242,13 +242,14 @@ class SimFaust:
     def _fetch(self) -> dict[FaustTP, list[Record]]:
         log, chance = self.app.process.world.log, self.app.process.chance
         found = {}
-        for tp, at in sorted(self._positions.items()):
+        places = {tp: at for tp, at in sorted(self._positions.items()) if tp in self._assigned}
+        for tp, at in places.items():
             records = log.records[TP(*tp)][at : at + chance.randint(1, FETCHED)]
             if records and chance.random() < 0.8:
                 found[tp] = records
                 self._positions[tp] = records[-1].offset + 1
         if not found:
-            behind = any(at < len(log.records[TP(*tp)]) for tp, at in self._positions.items())
+            behind = any(at < len(log.records[TP(*tp)]) for tp, at in places.items())
             self._appended.set() if behind else log.on_append(self._appended.set)
         return found
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from features.calls import Call, calls_of
 from features.events import Event
-from features.store import Applied, InMemoryFeatureStore, Run, Source, StoreBehind, StoreUnavailable
+from features.store import Applied, AtOnce, InMemoryFeatureStore, Run, Source, StoreBehind, StoreUnavailable
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -86,6 +86,9 @@ class SimStore:
             answers += self._server.apply(call)
         self._seen = max([self._seen, *(answer.seq for answer in answers)])
         return answers
+
+    def batch(self, runs: Sequence[Run]) -> AtOnce:
+        return AtOnce(self, runs)
 
     def positions(self) -> dict[tuple[str, int], int]:
         self._answers()

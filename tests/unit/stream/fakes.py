@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from features.events import Label, Transaction
-from features.store import Applied, Status
+from features.store import Applied, AtOnce, Status
 from models.base import Reason
 from stream.keyring import Held
 
@@ -30,6 +30,9 @@ class AmountStore:
         self.batches.append(list(batch))
         self.sources.append(source)
         return [self._one(event) for event in batch]
+
+    def batch(self, runs):
+        return AtOnce(self, runs)
 
     def apply_many(self, runs):
         return [answer for run in runs for answer in self.apply(*run)]

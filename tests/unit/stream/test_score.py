@@ -80,10 +80,17 @@ def test_a_chunk_becomes_decisions_alerts_and_dead_letters_in_order(role):
     assert role.counts == {"fresh": 3, "alerts": 1, "dead_letters": 1}
 
 
+def answered(role, *taken):
+    work = role.prepare(*taken)
+    work.apply()
+    return role.answer(work)
+
+
 def test_a_chunk_says_to_the_store_where_it_comes_from_even_if_nothing_of_it_can_be_used(role):
     source = Source("transactions", 0, 7, 9)
-    applying = role.apply(Taken(on_log({"id": "c"}, {"id": "d"}), source))
-    assert (applying.events, role.positions()) == ([], {TP("transactions", 0): 9})
+    work = role.prepare(Taken(on_log({"id": "c"}, {"id": "d"}), source))
+    work.apply()
+    assert (work.events, role.positions()) == ([], {TP("transactions", 0): 9})
 
 
 def test_runs_of_several_partitions_are_one_batch_in_their_order(role):
@@ -92,7 +99,7 @@ def test_runs_of_several_partitions_are_one_batch_in_their_order(role):
         Taken([], Source("transactions", 1, 0, 4)),
         Taken(on_log(payment("b")), Source("transactions", 2, 0, 1)),
     ]
-    outputs = role.answer(role.apply(*runs))
+    outputs = answered(role, *runs)
     assert [msgspec.json.decode(each.value)["event_id"] for each in outputs["decisions"]] == ["a", "b"]
     assert len(outputs["transactions.dlq"]) == 1
     assert role.positions() == {TP("transactions", part): at for part, at in enumerate((2, 4, 1))}
@@ -137,7 +144,7 @@ def test_a_refused_event_is_buried_and_its_neighbours_keep_their_own_answers(rol
 
 def test_what_is_condemned_is_not_looked_at_and_becomes_a_dead_letter(role, keys):
     source = Source("transactions", 0, 0, 1)
-    outputs = role.answer(role.apply(Taken(on_log(payment("a")), source, "it ends workers")))
+    outputs = answered(role, Taken(on_log(payment("a")), source, "it ends workers"))
     sealed = outputs["transactions.dlq"][0].value
     assert list(outputs) == ["transactions.dlq"]
     assert dict(outputs["transactions.dlq"][0].headers)["reason"] == b"it ends workers"

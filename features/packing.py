@@ -1,0 +1,192 @@
+"""How a plan, events and answers look to ``apply.lua``: packed bytes in, integers out. No driver, any thread."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from features.compute import Plan
+from features.events import Event, Label, Transaction
+from features.ids import label_key, tie_of
+from features.store import Applied, Status
+from features.windows import NEVER, Shape
+
+GENERATIONS = 2  # ids are looked up in so many epochs and one more
+SHARDS = 4096  # keys that share the ids of an epoch: few ids in each, which Redis keeps compact
+SWEPT = 64  # forgotten keys that leave with a call, at most
+
+STATUSES = (
+    Status.FRESH,
+    Status.DUPLICATE,
+    Status.CONFLICT,
+    Status.LATE,
+    Status.LABELLED,
+    Status.LABEL_DUPLICATE,
+    Status.LABEL_PENDING,
+    Status.LABEL_LATE,
+)
+"""By their number in the script."""
+
+VECTORS = frozenset({Status.FRESH, Status.DUPLICATE, Status.LATE})
+NO_DIGEST, NO_VALUE = bytes(16), bytes(8)
+LIMB = 32
+LOW = (1 << LIMB) - 1
+
+SEQ = struct.Struct("<d")
+"""What a reply begins with: how much the store has applied in all."""
+
+
+class Packer:
+    """Makes of an event or a label what the script reads."""
+
+    def __init__(self, plan: Plan, hash_key: bytes) -> None:
+        digests, values = len(plan.entities), len(plan.fields)
+        self._transaction = struct.Struct("<B16s8sddIdd" + "16s" * digests + "8s" * values).pack
+        self._label = struct.Struct("<B16s8sIBd8s").pack
+        self._plan = plan
+        self._hash_key = hash_key
+        self._indexes = [(entity.index, entity.name) for entity in plan.entities]
+        # A card comes again within the hour, but no event id does.
+        self._digest = lru_cache(maxsize=1 << 16)(self.digest)
+
+    def __call__(self, event: Event) -> bytes:
+        """One item of a call."""
+        if isinstance(event, Label):
+            return self._packed_label(event)
+        digests = [
+            self._digest(name, event.entities[index]) if event.entities[index] else NO_DIGEST
+            for index, name in self._indexes
+        ]
+        return self._transaction(
+            1,
+            self._id(event.event_id),
+            event.body,
+            event.time_us,
+            event.arrived_us,
+            tie_of(event.event_id),
+            event.amount >> LIMB,
+            event.amount & LOW,
+            *digests,
+            *self._values(event),
+        )
+
+    def _packed_label(self, label: Label) -> bytes:
+        reverses = label_key(label.event_id, label.reverses) if label.reverses is not None else NO_VALUE
+        return self._label(
+            2,
+            self._id(label.event_id),
+            label_key(label.event_id, label.label_id),
+            tie_of(label.label_id),
+            label.fraud,
+            label.arrived_us,
+            reverses,
+        )
+
+    def _id(self, event_id: str) -> bytes:
+        return blake2b(event_id.encode(), digest_size=16, key=self._hash_key).digest()
+
+    def _values(self, event: Transaction) -> list[bytes]:
+        if not self._plan.fields:
+            return []
+        named = zip(self._plan.fields, self._plan.values(event), strict=True)
+        return [self._digest(name, value)[:8] if value else NO_VALUE for name, value in named]
+
+    def digest(self, name: str, value: str) -> bytes:
+        """What stands for an entity's value in keys."""
+        return blake2b(f"{name}\0{value}".encode(), digest_size=16, key=self._hash_key).digest()
+
+
+class Unpacker:
+    """What the script answers as what it means."""
+
+    def __init__(self, plan: Plan) -> None:
+        """For answers to calls with this plan."""
+        self._plan = plan
+        self._slots = _slots(plan)
+        self._decode = msgspec.msgpack.Decoder(list[int | list[int]]).decode
+
+    def __call__(self, events: Sequence[Event], replies: Sequence[bytes]) -> list[Applied]:
+        """What became of each event, from the replies to their calls."""
+        return [self._applied(*each) for each in zip(events, *self._columns(replies), strict=True)]
+
+    def _columns(self, replies: Sequence[bytes]) -> Iterator[list[Any]]:
+        flat = [each for reply in replies for each in self._decode(memoryview(reply)[SEQ.size :])]
+        return (flat[at::4] for at in range(4))
+
+    def _applied(self, event: Event, number: int, seq: int, approximate: int, told: Sequence[int]) -> Applied:
+        status = STATUSES[number]
+        if status not in VECTORS or not isinstance(event, Transaction):
+            return Applied(status, seq, ())
+        raw = [told[at] if single else (told[at] << LIMB) + told[at + 1] for at, single in self._slots]
+        return Applied(status, seq, self._plan.vector(event, raw), bool(approximate))
+
+
+def packed_plan(plan: Plan) -> bytes:
+    """The plan as the script needs it."""
+    return msgspec.msgpack.encode(
+        {
+            "remember": plan.feature_set.remember_us,
+            "horizon": plan.feature_set.label_horizon_us,
+            "memory": plan.memory_us,
+            "epoch": -(-plan.memory_us // GENERATIONS),
+            "dead": max(plan.memory_us, plan.idle_us),
+            "shards": SHARDS,
+            "sweep": SWEPT,
+            "owners": len(plan.owners),
+            "values": len(plan.fields),
+            "entities": [
+                {
+                    "events": _told_shape(entity.events),
+                    "labels": _told_shape(entity.labels),
+                    "absent": _absent(entity.events, entity.labels),
+                }
+                for entity in plan.entities
+            ],
+        }
+    )
+
+
+def _told_shape(shape: Shape | None) -> dict[str, object] | bool:
+    if shape is None:
+        return False
+    return {
+        "windows": shape.windows,
+        "keep": shape.keep_us,
+        "idle": shape.idle_us,
+        "records": shape.records,
+        "extremes": shape.extremes,
+        "fields": shape.fields,
+    }
+
+
+def _pairs(events: Shape | None, labels: Shape | None) -> list[bool]:
+    """Of each integer that an entity answers, in order: whether the script sends it as one number, not two limbs."""
+    singles: list[bool] = []
+    if events is not None:
+        windows = len(events.windows)
+        singles += [True, False] * windows + [False, False] * windows * events.extremes
+        singles += [True] * windows * len(events.fields) + [True]
+    return singles + [True, True] * (len(labels.windows) if labels else 0)
+
+
+def _absent(events: Shape | None, labels: Shape | None) -> list[int]:
+    zeros = [0] * sum(1 if single else 2 for single in _pairs(events, None))
+    if events is not None:
+        zeros[-1] = NEVER
+    return zeros + [0] * (2 * len(labels.windows) if labels else 0)
+
+
+def _slots(plan: Plan) -> list[tuple[int, bool]]:
+    """Where each integer of raw begins in the script's answer, and whether it is one number."""
+    slots: list[tuple[int, bool]] = []
+    at = 0
+    for entity in plan.entities:
+        for single in _pairs(entity.events, entity.labels):
+            slots.append((at, single))
+            at += 1 if single else 2
+    return slots
