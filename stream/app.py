@@ -13,7 +13,7 @@ from features.store import Source
 from stream import bootstrap, watching
 from stream.agents import OneBehind, guarded, in_thread, keep_attempts, make_app, outlet_for, serve, start_by
 from stream.attempts import Attempts
-from stream.chunks import Chunk, all_done, batches, chunks, records_of
+from stream.chunks import Chunk, all_done, batches, chunks, hold_back, records_of
 from stream.config import Config
 from stream.crash_points import reached
 from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
@@ -145,6 +145,7 @@ def learn_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App
     seen = watch or UNWATCHED
     worker = ThreadPoolExecutor(1, "learn")
     held: list[Chunk] = []
+    labels = config.topic(LABELS)
 
     async def checkpoint() -> None:
         await in_thread(role.retry, executor=worker)
@@ -155,7 +156,7 @@ def learn_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App
                 chunk.done()
         held[:] = [chunk for chunk in held if not chunk.is_done]
 
-    @app.agent(app.topic(config.topic(DECISIONS), config.topic(LABELS)))
+    @app.agent(app.topic(config.topic(DECISIONS), labels))
     @guarded
     async def learn(stream: Any) -> None:
         pace = Pace()
@@ -170,6 +171,7 @@ def learn_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App
                 held.append(chunk)
                 pace.took(len(chunk.records))
                 chunk.let_go()  # what waits for a checkpoint is a place in the log, and no megabytes
+            hold_back(app.consumer, labels, role.crowded)
             if held and (chunk is None or chunk.suspected or role.due or pace.due):
                 await checkpoint()
                 pace = Pace()

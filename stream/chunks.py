@@ -355,6 +355,18 @@ class ChunkedConsumer:
         await super().on_partitions_revoked(revoked)  # type: ignore[misc]
 
 
+def hold_back(consumer: Any, topic: str, wanted: bool) -> None:
+    """Read no further in a topic's partitions while that is wanted: their records stay in the log. The others go on.
+
+    To be said again and again: a rebalance forgets it.
+    """
+    tps = {tp for tp in consumer.assignment() if tp.topic == topic}
+    if wanted and not tps <= consumer._paused_partitions:
+        consumer.pause_partitions(tps)
+    elif not wanted and tps & consumer._paused_partitions:
+        consumer.resume_partitions(tps)
+
+
 async def chunks(stream: Any) -> AsyncIterator[Chunk]:
     """A stream's chunks, as an agent takes them."""
     async for chunk in stream:

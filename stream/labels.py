@@ -7,7 +7,8 @@ next learner does it if this one cannot any more.
 
 No label is learned before the stream's clock, the newest arrival among the decisions, has reached it. On a stream that
 happens now that is at once; on a history sent through faster than it happened it keeps the learner from knowing on
-Monday what was said on Friday. Labels that are early stay in memory, and the position in the log stays before them.
+Monday what was said on Friday. Labels that are early stay in memory, and the position in the log stays before them;
+too many of them, and the rest stays in the log.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ Vector = tuple[float, ...]
 
 WAITING = 100_000
 """Labels kept while their decision is not recorded; beyond it the oldest are given up, and counted."""
+
+
+EARLY = 100_000
+"""Labels held until the stream's clock reaches them; the log keeps those behind them until there are half as many."""
 
 
 class DecisionLog(Protocol):
@@ -116,6 +121,7 @@ class LearnRole:
         self._waiting = {label.label_id: label for label in waiting}
         self._learned: dict[str, Label] = {}
         self._early: list[Early] = []  # a heap
+        self._crowded = False
         self._clock_us = clock_us
         self._decisions_topic = decisions_topic
         self._observed = msgspec.json.Decoder(Observed)
@@ -193,6 +199,12 @@ class LearnRole:
     def waiting(self) -> int:
         """Labels whose decision is not recorded yet."""
         return len(self._waiting)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many labels are early that no more should come."""
+        self._crowded = len(self._early) >= (EARLY // 2 if self._crowded else EARLY)
+        return self._crowded
 
     @property
     def due(self) -> bool:

@@ -87,8 +87,18 @@ class Consumer(ChunkedConsumer, FaustConsumer):  # type: ignore[misc]
         self.app.consumer_generation_id += 1
         await self.on_partitions_assigned(self._assigned, self.app.consumer_generation_id)
 
+    def pause_partitions(self, tps: Iterable[FaustTP]) -> None:
+        """Stand anew, without these: what is read of the others keeps the order of their appending."""
+        super().pause_partitions(tps)
+        self._adrift = True
+
+    def resume_partitions(self, tps: Iterable[FaustTP]) -> None:
+        """Stand anew, with these."""
+        super().resume_partitions(tps)
+        self._adrift = True
+
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:
-        """The next records of all partitions: to leave out a paused one would break their order."""
+        """The next records of the partitions that are not paused, in the order in which they were appended."""
         if self._reader is None:
             await self.perform_seek()
         self._appended.clear()
@@ -115,13 +125,15 @@ class Consumer(ChunkedConsumer, FaustConsumer):  # type: ignore[misc]
         for topic in sorted({tp.topic for tp in self._assigned}):
             committed = await self._threaded(self._log.committed, self._group, topic)
             found.update({FaustTP(topic, part): offset for part, offset in committed.items()})
-        self._stand_at({TP(*tp): offset for tp, offset in found.items()})
+        self._stand_at({TP(*tp): offset for tp, offset in found.items() if tp not in self._paused_partitions})
         return found
 
     def _stand_at(self, positions: Mapping[TP, int]) -> None:
         self._reader = self._log.reader(positions)
 
     async def _seek(self, partition: FaustTP, offset: int) -> None:
+        if partition in self._paused_partitions:
+            return
         positions = dict(self._reader.positions) if self._reader else {}
         self._stand_at({**positions, TP(*partition): offset})
 

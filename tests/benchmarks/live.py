@@ -23,40 +23,32 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import psutil
 from redis.asyncio import Redis
 
 from features.profile import load as load_profile
-from features.redis_store import RedisFeatureStore
-from stream.bootstrap import champions, emitter, letter_office, make_topics, profile_of, sealer
-from stream.champion import Pinned
+from stream.bootstrap import make_topics, score_role
 from stream.chunks import runs_of
-from stream.codec import Codec
 from stream.config import Config, load
 from stream.decisions import DECISIONS, LABELS, TRANSACTIONS
 from stream.embedded.log import Log
 from stream.embedded.server import ValkeyServer
 from stream.embedded.transport import FETCH
 from stream.files import EventFile, Parcel
-from stream.keyring import Keyring
-from stream.pipeline import Champion, Pipeline
 from stream.probes import addresses, fetched
 from stream.records import TP, Record
-from stream.review.ledger import Ledger
-from stream.review.people import People
-from stream.score import ScoreRole
+from stream.score import Taken
 from stream.watching import METRICS
 from tests.benchmarks import handbook, textbook
 from tests.benchmarks.handbook import say
 
 PATIENCE = 600.0
-STAGES = ("decode", "seal", "store", "score", "decide and encode", "append")
+STAGES = ("decode", "seal", "pack", "store", "unpack", "score", "decide", "emit", "append")
 
 
 def main() -> None:
@@ -111,10 +103,10 @@ class Bench:
     def _file(self) -> EventFile:
         return EventFile(self.file, load_profile(str(self.profile)))
 
-    def config(self, name: str) -> Config:
-        """Of a Weir of its own."""
+    def config(self, name: str, **more: str) -> Config:
+        """Of a Weir of its own; `more` are flags too."""
         flags = {"dir": str(self.directory / name), "profile": str(self.profile), "model": str(self.model)}
-        return load(flags, {}, Path("no.toml"))
+        return load({**flags, **more}, {}, Path("no.toml"))
 
     # --- live
 
@@ -167,84 +159,41 @@ class Bench:
         config = self.config("stages")
         log = self._prepared(config)
         with serving(config) as url:
-            clock = Clock()
-            role = self._timed_role(config, url, clock)
+            role, closing = score_role(self.config("stages", redis=url))
             for records in batches(log, self.before):
                 role.run(records)
-            clock.spent.clear()
             found: dict[str, list[float]] = defaultdict(list)
             for records in batches(log, self.after):
+                clock = Clock()
                 for _, chunk in runs_of(records):
-                    with clock.timing("run"):
-                        outputs = role.run(chunk)
-                    with clock.timing("append"):
+                    work = role.prepare(Taken(chunk), seen=clock)
+                    work.apply()
+                    outputs = role.answer(work)
+                    with clock.stage("append"):
                         log.append_many(outputs)
                 events = sum(record.topic == TRANSACTIONS for record in records)
-                for name, seconds in clock.taken().items():
+                for name, seconds in clock.spent.items():
                     found[name].append(seconds / max(1, events))
+            closing()
             return found
-
-    @staticmethod
-    def _timed_role(config: Config, url: str, clock: Clock) -> ScoreRole:
-        profile, keys = profile_of(config), sealer(config)
-        champion = champions(config, profile).newest()
-        scorer = clock.timed(champion.scorer, score_many="score")
-        store = RedisFeatureStore(url, profile.features, prefix="weir:", hash_key=keys.hash_key())
-        people = People(Ledger.open(config.database).engine, keys)
-        return ScoreRole(
-            clock.timed(Codec(profile), decode_many="decode"),
-            Pipeline(clock.timed(store, apply_many="store")),
-            clock.timed(emitter(profile, keys), people="seal"),
-            Pinned(Champion(scorer, champion.version, champion.threshold)),
-            letter_office(profile, keys),
-            clock.timed(Keyring(people, keys), seals="seal"),
-        )
 
 
 class Clock:
-    """Adds up what calls take, by name."""
+    """A batch's passage (stream.watch.Passing): adds up what its stages take."""
 
     def __init__(self) -> None:
         """Nothing yet."""
         self.spent: dict[str, float] = defaultdict(float)
 
     @contextmanager
-    def timing(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> Iterator[None]:
         """Count a block."""
         before = time.perf_counter()
         yield
         self.spent[name] += time.perf_counter() - before
 
-    def timed(self, thing: Any, **names: str) -> Any:
-        """The thing, some of its methods counted under names."""
-        return Timed(
-            thing, {method: self._counted(getattr(thing, method), name) for method, name in names.items()}
-        )
-
-    def _counted(self, call: Callable[..., Any], name: str) -> Callable[..., Any]:
-        def counted(*args: Any) -> Any:
-            with self.timing(name):
-                return call(*args)
-
-        return counted
-
-    def taken(self) -> dict[str, float]:
-        """What was counted since the last time; `run` becomes what no other name has."""
-        spent, self.spent = dict(self.spent), defaultdict(float)
-        rest = spent.pop("run") - sum(spent.get(name, 0.0) for name in ("decode", "seal", "store", "score"))
-        return {**spent, "decide and encode": rest}
-
-
-class Timed:
-    """A thing with other methods in place of some."""
-
-    def __init__(self, thing: Any, methods: dict[str, Callable[..., Any]]) -> None:
-        """`methods` come first."""
-        self._thing = thing
-        self.__dict__.update(methods)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._thing, name)
+    def done(self) -> None:
+        """Nobody waits for it."""
 
 
 def say_stages(stages: dict[str, list[float]]) -> None:

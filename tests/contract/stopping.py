@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from stream.chunks import IN_FLIGHT
 from tests.contract.chunked_app import GROUP
 
 PATIENCE = 90.0
@@ -99,6 +100,23 @@ def stop_again_and_again(feed: Feed, datadir: Path, number: signal.Signals, stop
         -signal.SIGTERM,
     )  # the latter while it still starts: all was done before
     return found_at_work
+
+
+def one_topic_before_the_other(feed: Feed, datadir: Path) -> None:
+    """What is held back stays in the log, and comes whole and in its order when it is wanted; nothing else waits for it."""
+    count, size = 12_000, 500
+    for at in range(0, count, size):
+        for topic in SOURCES:
+            feed.append(topic, [b"%d" % number for number in range(at, at + size)])
+    worker = start(feed.url, datadir, "--first", str(count))
+    eventually(lambda: all_committed(feed), "all is done", pause=0.1)
+    worker.terminate()
+    worker.wait(PATIENCE)
+    out = first_of_each(forwarded(feed))
+    for topic in SOURCES:
+        assert [int(value) for source, value in out if source == topic] == list(range(count))
+    before = out.index(("a", b"%d" % (count - 1))) + 1 - count
+    assert before <= IN_FLIGHT + 2 * size, f"{before} records of b came before the last of a"
 
 
 def first_of_each(values: Sequence[Any]) -> list[Any]:

@@ -105,6 +105,8 @@ def test_nothing_of_faust_that_must_be_there_is_left_abstract(ours):
         (FaustConsumer._wait_next_records, ["self.can_resume_flow", "await self._getmany("]),
         (FaustConsumer.perform_seek, ["await self.seek_to_committed()", "read_offset.update("]),
         (FaustConsumer.ack, ["self._unacked_messages.discard(message)", "notify(self._waiting_for_ack)"]),
+        (FaustConsumer.pause_partitions, ["self._get_active_partitions().difference_update(tpset)"]),
+        (FaustConsumer.resume_partitions, ["self._paused_partitions.difference_update(tpset)"]),
         (Fetcher._fetcher.fun, ["await consumer._drain_messages(self)"]),
         # a rebalance: stop, forget, assign, seek, go on
         (App._on_partitions_revoked, ["consumer.stop_flow", "self.flow_control.clear"]),

@@ -21,6 +21,7 @@ from tests.contract.stopping import (
     first_of_each,
     forwarded,
     nothing_is_committed_that_did_not_come_out,
+    one_topic_before_the_other,
     start,
     stop_again_and_again,
 )
@@ -99,6 +100,10 @@ def test_an_agent_that_fails_ends_the_process_and_its_chunk_is_delivered_again(f
     worker()
     eventually(lambda: all_committed(feed), "the rest is done")
     assert first_of_each(forwarded(feed)) == appended
+
+
+def test_a_topic_is_held_back_while_another_is_read(feed, tmp_path):
+    one_topic_before_the_other(feed, tmp_path / "faust")
 
 
 def test_a_second_member_is_refused_and_told_the_first(feed, worker, tmp_path):

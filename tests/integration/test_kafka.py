@@ -17,6 +17,7 @@ from tests.contract.stopping import (
     first_of_each,
     forwarded,
     nothing_is_committed_that_did_not_come_out,
+    one_topic_before_the_other,
     start,
     stop_again_and_again,
 )
@@ -88,6 +89,10 @@ def test_nothing_is_lost_and_the_order_is_kept_when_the_worker_is_stopped_in_mid
     out = first_of_each(forwarded(feed))
     for topic, values in appended.items():
         assert [value for source, value in out if source == topic] == values
+
+
+def test_a_topic_is_held_back_while_another_is_read(make_feed, tmp_path):
+    one_topic_before_the_other(make_feed(), tmp_path / "faust")
 
 
 def test_members_that_come_and_go_lose_nothing(make_feed, tmp_path):

@@ -138,6 +138,7 @@ class SimFaust:
         self._committed_offset: dict[Any, int | None] = defaultdict(lambda: None)
         self._positions: dict[FaustTP, int] = {}
         self._assigned: set[FaustTP] = set()
+        self._paused_partitions: set[FaustTP] = set()
         self._commit_future: asyncio.Future[None] | None = None
         self._seek: asyncio.Task[None] | None = None
 
@@ -203,10 +204,18 @@ class SimFaust:
     def assignment(self) -> set[FaustTP]:
         return self._assigned
 
+    def pause_partitions(self, tps: set[FaustTP]) -> None:
+        self._paused_partitions |= tps
+
+    def resume_partitions(self, tps: set[FaustTP]) -> None:
+        self._paused_partitions -= tps
+        self._appended.set()
+
     async def on_partitions_revoked(self, revoked: set[FaustTP]) -> None:
         for tp in revoked:
             self._read_offset.pop(tp, None)
             self._committed_offset.pop(tp, None)
+        self._paused_partitions -= revoked
         self._stop_flow()
         self.app.stream.clear()
         await asyncio.sleep(0)
@@ -242,7 +251,8 @@ class SimFaust:
     def _fetch(self) -> dict[FaustTP, list[Record]]:
         log, chance = self.app.process.world.log, self.app.process.chance
         found = {}
-        places = {tp: at for tp, at in sorted(self._positions.items()) if tp in self._assigned}
+        wanted = self._assigned - self._paused_partitions
+        places = {tp: at for tp, at in sorted(self._positions.items()) if tp in wanted}
         for tp, at in places.items():
             records = log.records[TP(*tp)][at : at + chance.randint(1, FETCHED)]
             if records and chance.random() < 0.8:

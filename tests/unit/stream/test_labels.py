@@ -205,6 +205,20 @@ def test_no_label_teaches_before_the_streams_clock_has_reached_it():
     assert learned(role) == [0.0, 1.0]
 
 
+def test_too_many_early_labels_are_enough_until_half_of_them_are_due(monkeypatch):
+    monkeypatch.setattr("stream.labels.EARLY", 4)
+    role = role_on(FakeLog(list("abcd")), clock_us=0)
+    crowded = []
+    for at, event_id in enumerate("abcd"):
+        role.run(labels(event_id, first=at, arrives_us=ARRIVED_US + at))
+        crowded.append(role.crowded)
+    for at in range(4):
+        role.run([decision(at, ARRIVED_US + at)])
+        crowded.append(role.crowded)
+    assert crowded == [False, False, False, True, True, True, False, False]
+    assert learned(role) == [0.0, 1.0, 2.0, 3.0]
+
+
 def test_a_checkpoint_stays_before_the_first_early_label_and_the_next_learner_reads_it_again():
     log = FakeLog(["a", "b", "c"])
     role = role_on(log)
