@@ -39,8 +39,8 @@ from tests.benchmarks.kafka import broker
 from tests.benchmarks.logs import AnyLog, OnDisk, OnKafka
 
 PATIENCE = 60.0
-WARM = 300
-"""Events before those that count: connections are made, scripts loaded, files opened."""
+WARM = 20_000
+"""Events before those that count: connections are made, scripts loaded, most cards have been seen."""
 
 STAGES = "weir_stage_seconds"
 PLACES = (0.5, 0.99, 0.999)
@@ -64,7 +64,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rate", type=float, default=100.0, help="events a second")
-    parser.add_argument("--events", type=int, default=3_000)
+    parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--kafka", action="store_true", help="on Apache Kafka, not on the embedded log")
     parser.add_argument("--partitions", type=int, default=4, help="of each topic on Kafka")
     parser.add_argument("--probe", nargs=2, type=Path, help=argparse.SUPPRESS)
@@ -96,7 +96,7 @@ class Bench:
         self.directory = directory
         self.rate = rate
         self.profile = handbook.profile(directory)
-        file = handbook.cut(directory / "part.parquet", 0, max(20_000, events + WARM))
+        file = handbook.cut(directory / "part.parquet", 0, events + WARM)
         self.model = handbook.model(directory / "model.weir", file, self.profile)
         parcels = EventFile(file, load_profile(str(self.profile))).records()
         self.records = [record for parcel in parcels for record in parcel.events][: events + WARM]
