@@ -60,7 +60,9 @@ def score_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App
     watching.score(watch, role, config)
     seen = watch or UNWATCHED
     outlet = outlet_for(app, config.topic_prefix)
-    preparing, applying, answering = (ThreadPoolExecutor(1, name) for name in ("prepare", "apply", "answer"))
+    preparing, sealing, applying, answering = (
+        ThreadPoolExecutor(1, name) for name in ("prepare", "seal", "apply", "answer")
+    )
 
     start_by(app, bootstrap.score_start(config, role))
 
@@ -83,9 +85,9 @@ def score_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App
         all_done(batch)
         work.seen.done()
 
-    async def follow(made: tuple[Made, Awaitable[None]]) -> None:
-        (batch, work), applied = made
-        await applied
+    async def follow(made: tuple[Made, Awaitable[object]]) -> None:
+        (batch, work), ready = made
+        await ready
         await answers.follow((batch, work))
 
     # While the server works on a batch, Python works on those before and behind it, and the next one waits in line.
@@ -102,8 +104,9 @@ def score_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App
             if batch[0].suspected:
                 await rest()
             work = await in_thread(prepare, batch, executor=preparing)
-            applied = asyncio.ensure_future(in_thread(apply, work, executor=applying))
-            await applies.follow(((batch, work), applied))
+            sealed = in_thread(work.seal, executor=sealing)
+            applied = in_thread(apply, work, executor=applying)
+            await applies.follow(((batch, work), asyncio.gather(sealed, applied)))
             if batch[0].suspected:
                 await rest()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from features.events import Event
@@ -33,15 +34,25 @@ class Taken(NamedTuple):
     condemned: str = ""  # why they are not to be looked at, but become dead letters
 
 
-class Work(NamedTuple):
-    """A batch on its way: decoded, its people's keys at hand, ready to be applied."""
+@dataclass(slots=True)
+class Work:
+    """A batch on its way: decoded and packed. It is answered once it is applied and its people's keys are there.
+
+    The latter two may happen at the same time: each waits for a server of its own.
+    """
 
     records: Sequence[Record]
     decoded: Sequence[Decoded]
     events: Sequence[Event]
     batch: Batch
-    seals: Seals
+    ask: Callable[[Sequence[Decoded]], Seals]
     seen: Passing = UNSEEN
+    seals: Seals = field(default_factory=dict)
+
+    def seal(self) -> None:
+        """Get the keys of its people; new ones are durable then."""
+        with self.seen.stage("seal"):
+            self.seals = self.ask(self.decoded)
 
     def apply(self) -> None:
         """Apply it to the store, in one round trip. One batch may be applied while another is prepared or answered.
@@ -79,6 +90,7 @@ class ScoreRole:
     def run(self, records: Sequence[Record]) -> Outputs:
         """All of one run's way: every record ends in a decision, a label applied, or a dead letter."""
         work = self.prepare(Taken(records))
+        work.seal()
         work.apply()
         return self.answer(work)
 
@@ -103,18 +115,19 @@ class ScoreRole:
         return {TP(*place): offset for place, offset in self._pipeline.store.positions().items()}
 
     def prepare(self, *taken: Taken, seen: Passing = UNSEEN) -> Work:
-        """Decode a batch, get its people's keys, and pack it for the store."""
+        """Decode a batch, and pack it for the store."""
         with seen.stage("decode"):
             decoded = list(map(self._decoded, taken))
         runs = [_run(some, each) for some, each in zip(decoded, taken, strict=True)]
         everything = [event for some in decoded for event in some]
-        with seen.stage("seal"):
-            seals = self._keyring.seals(self._emitter.people(everything)) if self._keyring else NOBODY
         records = [record for each in taken for record in each.records]
         events = [event for run in runs for event in run.events]
         with seen.stage("pack"):
             batch = self._pipeline.store.batch(runs)
-        return Work(records, everything, events, batch, seals, seen)
+        return Work(records, everything, events, batch, self._seals, seen)
+
+    def _seals(self, decoded: Sequence[Decoded]) -> Seals:
+        return self._keyring.seals(self._emitter.people(decoded)) if self._keyring else NOBODY
 
     def _decoded(self, taken: Taken) -> Sequence[Decoded]:
         if taken.condemned:

@@ -167,6 +167,7 @@ class Bench:
                 clock = Clock()
                 for _, chunk in runs_of(records):
                     work = role.prepare(Taken(chunk), seen=clock)
+                    work.seal()
                     work.apply()
                     outputs = role.answer(work)
                     with clock.stage("append"):

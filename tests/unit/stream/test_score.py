@@ -82,6 +82,7 @@ def test_a_chunk_becomes_decisions_alerts_and_dead_letters_in_order(role):
 
 def answered(role, *taken):
     work = role.prepare(*taken)
+    work.seal()
     work.apply()
     return role.answer(work)
 
