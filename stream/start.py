@@ -23,6 +23,10 @@ class LogExpired(Exception):
     """The log has let go of records that are needed still: which ones, for what, and what to do."""
 
 
+class LogShort(LogExpired):
+    """The log ends before what was made of it: it lost its end, or is another log."""
+
+
 class Keeper(NamedTuple):
     """What holds a role's state, in words."""
 
@@ -64,14 +68,19 @@ class Start:
         self._record_at = record_at
         self._accept_gap = accept_gap
 
-    def offsets(self, committed: Mapping[TP, int], oldest: Mapping[TP, int]) -> dict[TP, int]:
+    def offsets(
+        self, committed: Mapping[TP, int], oldest: Mapping[TP, int], ends: Mapping[TP, int]
+    ) -> dict[TP, int]:
         """The offset from which each partition is read, which may lie before its oldest record.
 
+        `ends` are the offsets that the next records will get.
+
         `committed` has 0 for a partition of which nothing was ever committed: it is read from its beginning, whatever
-        that is by now. Raises LogExpired, and what `held` raises.
+        that is by now. Raises LogExpired or LogShort, and what `held` raises.
         """
         held = self._held() if self._held else committed
         for tp, commit in committed.items():
+            self._refuse_another_log(tp, commit, held.get(tp, 0), ends[tp])
             self._check(tp, commit, held.get(tp, 0), oldest[tp])
         starts = {tp: min(commit, held.get(tp, 0)) for tp, commit in committed.items()}
         for tp, start in starts.items():
@@ -91,6 +100,17 @@ class Start:
         self._gap(
             f"{_named(tp)}: the records from offset {position} up to {oldest} left the log before this worker had read "
             f"them: it is slower than its retention; {MEND}"
+        )
+
+    def _refuse_another_log(self, tp: TP, commit: int, held: int, end: int) -> None:
+        """What comes next would get offsets that stand for other records: some would be taken for known ones."""
+        if max(commit, held) <= end:
+            return
+        who = "this group has committed" if commit > held else f"{self._keeper.name} holds it"
+        raise LogShort(
+            f"{_named(tp)}: the log ends at offset {end}, but {who} up to {max(commit, held)}: it has lost its end, or is "
+            "another log than the one that this state was made from. Bring back that log; or begin anew, with another "
+            "WEIR_TOPIC_PREFIX (its own topics, features and groups) and another database"
         )
 
     def _check(self, tp: TP, commit: int, held: int, oldest: int) -> None:

@@ -331,3 +331,16 @@ def test_a_worker_does_not_start_where_the_log_let_go_what_an_emptied_store_need
     started("worker", "--role", "score", directory=home, WEIR_ACCEPT_GAP="1")
     eventually(lambda: log.end_offsets("transactions.dlq")[0] == 1, "it goes on")
     assert "accepted, as WEIR_ACCEPT_GAP says" in output.read_text()
+
+
+def test_a_worker_does_not_start_on_a_log_that_ends_before_what_was_made_of_it(home, started):
+    log = log_of(home)
+    log.ensure_topic(TRANSACTIONS)
+    log.append(TRANSACTIONS, [Outgoing(b"k", b"{}")] * 3)
+    log.commit("weir-score", {TP(TRANSACTIONS, 0): 5})
+    assert started("worker", "--role", "score", directory=home).wait(60) == CRASHED
+    (output,) = home.glob("worker*.out")
+    told = output.read_text()
+    assert "transactions[0]: the log ends at offset 3, but this group has committed up to 5" in told
+    assert "begin anew, with another WEIR_TOPIC_PREFIX" in told
+    assert log.end_offsets("transactions.dlq") == {0: 0}

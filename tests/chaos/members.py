@@ -93,3 +93,21 @@ def kafka_roles_killed(stage: Stage) -> str:
     stage.begin()
     eventually(lambda: all(worker.ends for worker in broken), f"{points} were reached")
     return ", ".join(points.values())
+
+
+@fault(on=KAFKA, partitions=2)
+def keepers_asleep(stage: Stage) -> str:
+    """The recorder and the learner sleep for longer than their sessions, others take over, and they wake up again."""
+    stage.load_seconds = 20.0
+    sleepers = [stage.worker(role) for role in ("record", "learn")]
+    others = [stage.worker(role) for role in ("score", "record", "learn")]
+    stage.begin()
+    stage.after(0.15)
+    for each in sleepers:
+        each.send(signal.SIGSTOP)
+    stage.after(0.5)  # the scorer goes on, and those who stood by take over
+    time.sleep(SESSION_SECONDS)
+    for each in sleepers:
+        each.send(signal.SIGCONT)
+    stage.moment(2.0)
+    return f"for {SESSION_SECONDS:g} s and more, {len(others)} go on"

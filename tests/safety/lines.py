@@ -93,8 +93,8 @@ LINES = (
     ),
     Line(
         "stream/app.py",
-        "        all_done(batch)\n        applied.seen.done()\n",
-        "        applied.seen.done()\n",
+        "        all_done(batch)\n        work.seen.done()\n",
+        "        work.seen.done()\n",
         "a chunk that was emitted is committed",
     ),
     Line(
@@ -123,13 +123,6 @@ LINES = (
         "        for send in sends:\n            asyncio.ensure_future(send)\n",
         "sending returns when everything was acknowledged",
         kinds=("kill", "point"),
-    ),
-    Line(
-        "stream/kafka.py",
-        "        await asyncio.gather(*waiting)\n",
-        "",
-        "a produce batch that failed is an error",
-        kinds=("point",),
     ),
     # --- where a worker begins
     Line(
@@ -164,8 +157,15 @@ LINES = (
         "stream/kafka.py",
         "            await (await producer.send_batch(batch, tp.topic, partition=tp.partition))\n",
         "            asyncio.ensure_future(await producer.send_batch(batch, tp.topic, partition=tp.partition))\n",
-        "what comes behind a batch that the broker refused is not sent: an id's first decision counts",
+        "a produce batch that failed is an error, and nothing is sent behind it: an id's first decision counts",
         "tests/unit/stream/test_kafka_outlet.py::test_what_comes_behind_a_refused_batch_is_not_sent",
+    ),
+    Line(
+        "stream/start.py",
+        "        if max(commit, held) <= end:\n",
+        "        if True:\n",
+        "a log that ends before what was made of it is refused: its next records would be taken for known ones",
+        "tests/unit/stream/test_start.py::test_a_log_that_ends_before_what_was_made_of_it_is_refused_whatever_was_accepted",
     ),
     # --- the store
     Line(
@@ -219,8 +219,8 @@ LINES = (
     ),
     Line(
         "features/redis_store.py",
-        "            self._seen = max([self._seen, *flat[1::4]])",
-        "            self._seen = 0",
+        "        self._seen = max([self._seen, *(int(SEQ.unpack_from(reply)[0]) for reply in replies)])\n",
+        "        self._seen = 0\n",
         "a client remembers how much there was",
         FENCE + "test_a_loss_that_another_partition_does_not_show_is_seen_by_the_number_of_events",
     ),

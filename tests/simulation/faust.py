@@ -235,6 +235,10 @@ class SimFaust:
         await self._call(lambda: self._positions.update(offsets))
         self._read_offset.update({tp: offset or None for tp, offset in offsets.items()})
 
+    async def highwaters(self, *tps: FaustTP) -> dict[FaustTP, int]:
+        log = self.app.process.world.log
+        return await self._call(lambda: {tp: len(log.records[TP(*tp)]) for tp in tps})
+
     async def earliest_offsets(self, *tps: FaustTP) -> dict[FaustTP, int]:
         return await self._call(lambda: dict.fromkeys(tps, 0))
 

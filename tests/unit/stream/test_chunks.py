@@ -119,6 +119,9 @@ class Faust:
     async def earliest_offsets(self, *tps):
         return dict.fromkeys(tps, 5)
 
+    async def highwaters(self, *tps):
+        return dict.fromkeys(tps, 100)
+
     async def seek_wait(self, offsets):
         self.happened.append(offsets)
 
@@ -227,7 +230,7 @@ def test_a_role_may_begin_before_its_commit_and_then_commits_again_what_it_does_
     rule = SimpleNamespace(offsets=lambda *given: asked.append(given) or {A: 20, B: 0})
     start_by(consumer.app, rule)
     assert asyncio.run(delivered_after_a_seek(consumer)) == [(20, 21)]
-    assert asked == [({A: 60, B: 0}, {A: 5, B: 5})]
+    assert asked == [({A: 60, B: 0}, {A: 5, B: 5}, {A: 100, B: 100})]
     assert consumer.happened == ["sought", {FaustTP(*A): 20}]
     assert consumer._committed_offset == {FaustTP(*A): 20, FaustTP(*B): None}
 
