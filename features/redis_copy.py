@@ -119,8 +119,15 @@ def _plain(held: Any) -> Any:
 def marks(url: str, prefix: str) -> dict[bytes, Any]:
     """What changes whenever anything is applied: two equal ones have nothing between them."""
     with _told(url), closing(_client(url)) as client:
-        heads = [key for key in client.scan_iter(_escaped(prefix), count=SOME) if key.endswith((b"}", b"}p"))]
+        heads = [
+            key for key in client.scan_iter(_escaped(prefix), count=SOME) if _behind_base(key) in (b"", b"p")
+        ]
         return {key: held for key, _, held in _read(client, heads)} if heads else {}
+
+
+def _behind_base(key: bytes) -> bytes:
+    """What kind of key it is, and whose; the digest in it may end in any bytes."""
+    return key.partition(b"}")[2]
 
 
 def positions_in(some: Iterable[Entry]) -> dict[str, dict[str, int]]:
@@ -128,7 +135,7 @@ def positions_in(some: Iterable[Entry]) -> dict[str, dict[str, int]]:
     return {
         key[:-1].decode(): {name.decode(): int(POSITION.unpack(packed)[0]) for name, packed in held}
         for key, kind, held in some
-        if key.endswith(b"}p") and kind == "hash"
+        if kind == "hash" and _behind_base(key) == b"p"
     }
 
 

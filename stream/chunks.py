@@ -326,9 +326,10 @@ class ChunkedConsumer:
         rule: Start | None = getattr(consumer.app, "start_rule", None)
         if rule is not None and tps:
             oldest = committable(await consumer.earliest_offsets(*tps))
-            ends = committable(await consumer.highwaters(*tps))
             loop = asyncio.get_running_loop()
-            starts = await loop.run_in_executor(None, rule.offsets, committed, oldest, ends)
+            found = await loop.run_in_executor(None, rule.offsets, committed, oldest)
+            rule.refuse_another_log(found, committable(await consumer.highwaters(*tps)))
+            starts = found
             self._floors = oldest
             await self._go_back({tp: max(at, oldest[tp]) for tp, at in starts.items() if at != committed[tp]})
         if self._attempts is not None:

@@ -45,6 +45,12 @@ DATABASE = Keeper(
 )
 
 
+class Starts(dict[TP, int]):
+    """The offset from which each partition is read."""
+
+    done: Mapping[TP, tuple[int, int]]  # what its group has committed, and what the role's own state holds
+
+
 class Start:
     """The rule by which a role's consumer finds its place, at its start and whenever its partitions change."""
 
@@ -68,21 +74,17 @@ class Start:
         self._record_at = record_at
         self._accept_gap = accept_gap
 
-    def offsets(
-        self, committed: Mapping[TP, int], oldest: Mapping[TP, int], ends: Mapping[TP, int]
-    ) -> dict[TP, int]:
+    def offsets(self, committed: Mapping[TP, int], oldest: Mapping[TP, int]) -> Starts:
         """The offset from which each partition is read, which may lie before its oldest record.
 
-        `ends` are the offsets that the next records will get.
-
         `committed` has 0 for a partition of which nothing was ever committed: it is read from its beginning, whatever
-        that is by now. Raises LogExpired or LogShort, and what `held` raises.
+        that is by now. Raises LogExpired, and what `held` raises.
         """
         held = self._held() if self._held else committed
         for tp, commit in committed.items():
-            self._refuse_another_log(tp, commit, held.get(tp, 0), ends[tp])
             self._check(tp, commit, held.get(tp, 0), oldest[tp])
-        starts = {tp: min(commit, held.get(tp, 0)) for tp, commit in committed.items()}
+        starts = Starts({tp: min(commit, held.get(tp, 0)) for tp, commit in committed.items()})
+        starts.done = {tp: (commit, held.get(tp, 0)) for tp, commit in committed.items()}
         for tp, start in starts.items():
             if start < committed[tp] and not held.get(tp, 0):
                 logger.warning(
@@ -102,16 +104,21 @@ class Start:
             f"them: it is slower than its retention; {MEND}"
         )
 
-    def _refuse_another_log(self, tp: TP, commit: int, held: int, end: int) -> None:
-        """What comes next would get offsets that stand for other records: some would be taken for known ones."""
-        if max(commit, held) <= end:
-            return
-        who = "this group has committed" if commit > held else f"{self._keeper.name} holds it"
-        raise LogShort(
-            f"{_named(tp)}: the log ends at offset {end}, but {who} up to {max(commit, held)}: it has lost its end, or is "
-            "another log than the one that this state was made from. Bring back that log; or begin anew, with another "
-            "WEIR_TOPIC_PREFIX (its own topics, features and groups) and another database"
-        )
+    def refuse_another_log(self, starts: Starts, ends: Mapping[TP, int]) -> None:
+        """Raise LogShort where the log ends before what `offsets` found to be done.
+
+        What comes next there would get offsets that stand for other records: some would be taken for known ones. `ends`,
+        the offsets that the next records will get, must have been asked for after `offsets`: others go on meanwhile.
+        """
+        for tp, (commit, held) in starts.done.items():
+            if max(commit, held) <= ends[tp]:
+                continue
+            who = "this group has committed" if commit > held else f"{self._keeper.name} holds it"
+            raise LogShort(
+                f"{_named(tp)}: the log ends at offset {ends[tp]}, but {who} up to {max(commit, held)}: it has lost its "
+                "end, or is another log than the one that this state was made from. Bring back that log; or begin "
+                "anew, with another WEIR_TOPIC_PREFIX (its own topics, features and groups) and another database"
+            )
 
     def _check(self, tp: TP, commit: int, held: int, oldest: int) -> None:
         undecided = commit or held

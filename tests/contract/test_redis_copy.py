@@ -44,6 +44,8 @@ def test_a_copy_of_a_running_server_goes_on_as_the_server_does(server, valkey_at
     assert {key[: len(PREFIX)] for key, _, _ in copied} == {PREFIX.encode()}
     base = base_key(NAME, ALL).decode()
     assert redis_copy.positions_in(copied) == {base: {"transactions/0": 301}}
+    counts = (base.encode() + b"d" + b"\xcd" * 14 + b"}p", "hash", [(b"1:1:x", b"1")])  # a digest may end so
+    assert redis_copy.positions_in([*copied, counts]) == {base: {"transactions/0": 301}}
     fresh = valkey_at().url
     assert redis_copy.is_empty(fresh, PREFIX)
     assert redis_copy.fill(fresh, [copied]) == len(copied)

@@ -127,8 +127,8 @@ LINES = (
     # --- where a worker begins
     Line(
         "stream/start.py",
-        "starts = {tp: min(commit, held.get(tp, 0)) for tp, commit in committed.items()}",
-        "starts = dict(committed)",
+        "starts = Starts({tp: min(commit, held.get(tp, 0)) for tp, commit in committed.items()})",
+        "starts = Starts(committed)",
         "a worker begins at the lower of its commit and what its store holds",
         kinds=("lose", "empty"),
     ),
@@ -162,8 +162,8 @@ LINES = (
     ),
     Line(
         "stream/start.py",
-        "        if max(commit, held) <= end:\n",
-        "        if True:\n",
+        "            if max(commit, held) <= ends[tp]:\n",
+        "            if True:\n",
         "a log that ends before what was made of it is refused: its next records would be taken for known ones",
         "tests/unit/stream/test_start.py::test_a_log_that_ends_before_what_was_made_of_it_is_refused_whatever_was_accepted",
     ),

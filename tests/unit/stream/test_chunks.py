@@ -227,17 +227,22 @@ def test_a_chunk_knows_what_went_before_it_even_where_offsets_are_missing():
 def test_a_role_may_begin_before_its_commit_and_then_commits_again_what_it_does_again():
     consumer = Consumer(run(A, 20, 2))
     asked = []
-    rule = SimpleNamespace(offsets=lambda *given: asked.append(given) or {A: 20, B: 0})
+    rule = SimpleNamespace(
+        offsets=lambda *given: asked.append(given) or {A: 20, B: 0},
+        refuse_another_log=lambda *given: asked.append(given),
+    )
     start_by(consumer.app, rule)
     assert asyncio.run(delivered_after_a_seek(consumer)) == [(20, 21)]
-    assert asked == [({A: 60, B: 0}, {A: 5, B: 5}, {A: 100, B: 100})]
+    assert asked == [({A: 60, B: 0}, {A: 5, B: 5}), ({A: 20, B: 0}, {A: 100, B: 100})]
     assert consumer.happened == ["sought", {FaustTP(*A): 20}]
     assert consumer._committed_offset == {FaustTP(*A): 20, FaustTP(*B): None}
 
 
 def test_what_the_log_let_go_is_not_sought():
     consumer = Consumer()
-    start_by(consumer.app, SimpleNamespace(offsets=lambda *_: {A: 2, B: 0}))
+    start_by(
+        consumer.app, SimpleNamespace(offsets=lambda *_: {A: 2, B: 0}, refuse_another_log=lambda *_: None)
+    )
     asyncio.run(consumer.perform_seek())
     assert consumer.happened == ["sought", {FaustTP(*A): 5}]
     assert consumer.marks.deliver(A, run(A, 5)).before == 2

@@ -7,7 +7,6 @@ from stream.start import DATABASE, LogExpired, LogShort, Start
 
 A, B = TP("transactions", 0), TP("labels", 1)
 NEED = 100
-END = {A: 1000, B: 1000}
 
 
 def log_of(arrivals, first=0):
@@ -25,7 +24,7 @@ def log_of(arrivals, first=0):
 
 def begin(commit, held, oldest=0, **more):
     rule = Start(held=lambda: {} if held is None else {A: held}, need_us=NEED, **more)
-    return rule.offsets({A: commit}, {A: oldest}, END)[A]
+    return rule.offsets({A: commit}, {A: oldest})[A]
 
 
 @pytest.mark.parametrize(
@@ -45,11 +44,11 @@ def test_a_partition_is_read_from_the_lower_of_its_commit_and_what_the_store_hol
 
 def test_each_partition_has_its_own_place():
     rule = Start(held=lambda: {A: 7, B: 9})
-    assert rule.offsets({A: 10, B: 5}, {A: 0, B: 0}, END) == {A: 7, B: 5}
+    assert rule.offsets({A: 10, B: 5}, {A: 0, B: 0}) == {A: 7, B: 5}
 
 
 def test_a_role_without_state_of_its_own_begins_at_its_commit():
-    assert Start().offsets({A: 10, B: 0}, {A: 3, B: 4}, END) == {A: 10, B: 0}
+    assert Start().offsets({A: 10, B: 0}, {A: 3, B: 4}) == {A: 10, B: 0}
 
 
 def test_the_very_first_start_takes_the_log_as_it_is():
@@ -64,7 +63,7 @@ def test_records_that_nobody_decided_and_that_left_the_log_are_told(commit, held
 
 def test_a_role_without_state_is_told_too():
     with pytest.raises(LogExpired, match=r"from offset 40 up to 50 .*WEIR_ACCEPT_GAP=1"):
-        Start().offsets({A: 40}, {A: 50}, END)
+        Start().offsets({A: 40}, {A: 50})
 
 
 @pytest.mark.parametrize(("held", "named"), [(30, 30), (None, 0)])
@@ -113,12 +112,12 @@ def test_what_is_read_again_is_logged(caplog):
 
 def test_what_a_database_lost_is_read_again_or_told_as_its_own(caplog):
     rule = Start(held=lambda: {A: 70}, keeper=DATABASE)
-    assert rule.offsets({A: 100}, {A: 70}, END)[A] == 70
+    assert rule.offsets({A: 100}, {A: 70})[A] == 70
     assert "the database holds it up to 70, not up to 100" in caplog.text
     with pytest.raises(
         LogExpired, match=r"the database has lost .* offset 70 on, .* begins at 71.*weir restore"
     ):
-        rule.offsets({A: 100}, {A: 71}, END)
+        rule.offsets({A: 100}, {A: 71})
 
 
 @pytest.mark.parametrize(
@@ -127,11 +126,15 @@ def test_what_a_database_lost_is_read_again_or_told_as_its_own(caplog):
 )
 def test_a_log_that_ends_before_what_was_made_of_it_is_refused_whatever_was_accepted(commit, held, who):
     rule = Start(held=lambda: {A: held}, accept_gap=True)
+    starts = rule.offsets({A: commit}, {A: 0})
     with pytest.raises(
         LogShort, match=rf"transactions\[0\]: the log ends at offset 100, but {who}: .*WEIR_TOPIC_PREFIX"
     ):
-        rule.offsets({A: commit}, {A: 0}, {A: 100})
+        rule.refuse_another_log(starts, {A: 100})
 
 
-def test_a_log_that_ends_where_everything_was_done_is_the_same_one():
-    assert Start(held=lambda: {A: 100}).offsets({A: 100}, {A: 0}, {A: 100}) == {A: 100}
+@pytest.mark.parametrize("held", [None, lambda: {A: 100}])
+def test_a_log_that_ends_where_everything_was_done_is_the_same_one(held):
+    rule = Start(held=held)
+    starts = rule.offsets({A: 100}, {A: 0})
+    rule.refuse_another_log(starts, {A: 100})
