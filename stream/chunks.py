@@ -1,4 +1,4 @@
-"""Faust, delivered in chunks: one message per run of a partition's records, committed only when its agent said done.
+"""Faust, delivered in chunks: one message a fetch, a chunk per run of a partition's records, committed only when done.
 
 Faust's own bookkeeping was written for single messages. Its gap rule would commit a chunk before it is done, and it
 acknowledges the chunk in hand when SIGTERM cancels the agent. So what is committed here is what the agent itself
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -32,7 +33,7 @@ BATCH = 1_000
 """Records from which on a batch takes no further chunk."""
 
 READY_SECONDS = 0.01
-"""How long a chunk may take out of Faust's buffer: it comes at once, or it is one that Faust passes over."""
+"""How long a message may take out of Faust's buffer: it comes at once, or it is one that Faust passes over."""
 
 
 class Chunk:
@@ -194,7 +195,7 @@ class ChunkedConsumer:
         raise NotImplementedError
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[FaustTP, Message]]:
-        """Fetch, and yield a message a run. Its value is the Chunk, its offset that of the last record.
+        """Fetch, and yield a message. Its value is the list of Chunks, its partition and offset those of the last record.
 
         What was fetched while somebody sought may lie before or behind the new place. To deliver it would put later
         records before earlier ones, and a commit of the later would lose the earlier: so all is read again.
@@ -208,17 +209,37 @@ class ChunkedConsumer:
         fetched, _ = await consumer._wait_next_records(timeout)
         if not fetched or consumer.should_stop:
             return
-        for tp, piece in self._pieces(fetched):
-            if self._adrift or self._seeking or self._seeks != seeks or not consumer.flow_active:
+        for parcel in self._parcels(fetched):
+            if not self._moved_since(seeks):
+                await self._refuse_gaps(parcel)
+            if self._moved_since(seeks):
                 self._adrift = True
                 return
-            await self._refuse_gap(tp, piece.records[0].offset)
-            yield FaustTP(*tp), self._message(tp, piece)
+            message = self._message(parcel)
+            yield message.tp, message
 
-    def _pieces(self, fetched: Any) -> Iterator[tuple[TP, Piece]]:
+    def _moved_since(self, seeks: int) -> bool:
+        """Whether somebody has sought, or seeks, or partitions were given away."""
+        consumer: Any = self
+        return bool(self._adrift or self._seeking or self._seeks != seeks or not consumer.flow_active)
+
+    def _parcels(self, fetched: Any) -> Iterator[list[tuple[TP, Piece]]]:
+        """What goes to the agent at once: everything, but what is suspected alone.
+
+        A message costs Faust's loop a third of a millisecond, whatever it holds.
+        """
+        parcel: list[tuple[TP, Piece]] = []
         for tp, records in self._runs(fetched):
             for piece in self._attempts.pieces(tp, records) if self._attempts else (Piece(records),):
-                yield tp, piece
+                if piece.suspected and parcel:
+                    yield parcel
+                    parcel = []
+                parcel.append((tp, piece))
+                if piece.suspected:
+                    yield parcel
+                    parcel = []
+        if parcel:
+            yield parcel
 
     async def _room(self, timeout: float) -> bool:
         """Wait while agents have enough to do: Faust's own buffer counts messages, which here are whole chunks."""
@@ -229,6 +250,14 @@ class ChunkedConsumer:
             except TimeoutError:
                 return False
         return True
+
+    async def _refuse_gaps(self, parcel: Sequence[tuple[TP, Piece]]) -> None:
+        """The first piece of each partition follows what was delivered of it, the others follow each other."""
+        firsts: dict[TP, int] = {}
+        for tp, piece in parcel:
+            firsts.setdefault(tp, piece.records[0].offset)
+        for tp, first in firsts.items():
+            await self._refuse_gap(tp, first)
 
     async def _refuse_gap(self, tp: TP, first: int) -> None:
         """Retention may overtake a reader that is slow, or slept; a client goes on behind the gap without a word.
@@ -244,11 +273,15 @@ class ChunkedConsumer:
         if oldest > expected:
             rule.overtaken(tp, expected, oldest)
 
-    def _message(self, tp: TP, piece: Piece) -> ConsumerMessage:
-        last = piece.records[-1]
+    def _message(self, parcel: Sequence[tuple[TP, Piece]]) -> ConsumerMessage:
         consumer: Any = self
-        chunk = self.marks.deliver(tp, piece.records)
-        chunk.suspected, chunk.condemned = piece.suspected, piece.condemned
+        delivered = []
+        for tp, piece in parcel:
+            chunk = self.marks.deliver(tp, piece.records)
+            chunk.suspected, chunk.condemned = piece.suspected, piece.condemned
+            delivered.append(chunk)
+        self._seen_by_faust(parcel)
+        tp, last = delivered[-1].tp, delivered[-1].records[-1]
         return ConsumerMessage(
             topic=tp.topic,
             partition=tp.partition,
@@ -257,13 +290,21 @@ class ChunkedConsumer:
             timestamp_type=0,
             headers=[],
             key=None,
-            value=chunk,  # type: ignore[arg-type] # Faust knows bytes; agents get the Chunk
+            value=delivered,  # type: ignore[arg-type] # Faust knows bytes; agents get the chunks
             checksum=None,
             serialized_key_size=0,
             serialized_value_size=0,
             tp=FaustTP(*tp),
             generation_id=consumer.app.consumer_generation_id,  # without it streams pass the message over
         )
+
+    def _seen_by_faust(self, parcel: Sequence[tuple[TP, Piece]]) -> None:
+        """Faust notes when something of a message's partition came in, and warns of those of which nothing did."""
+        consumer: Any = self
+        monitor = getattr(consumer.app, "monitor", None)
+        if monitor is not None:
+            now = time.monotonic()
+            monitor.stream_inbound_time.update((FaustTP(*tp), now) for tp, _ in parcel)
 
     def on_buffer_full(self, tp: FaustTP) -> None:
         """Faust would stop reading this one partition, and so break the order between them; `_room` waits instead."""
@@ -371,9 +412,10 @@ def hold_back(consumer: Any, topic: str, wanted: bool) -> None:
 
 async def chunks(stream: Any) -> AsyncIterator[Chunk]:
     """A stream's chunks, as an agent takes them."""
-    async for chunk in stream:
-        chunk.take()
-        yield chunk
+    async for delivered in stream:
+        for chunk in delivered:
+            chunk.take()
+            yield chunk
 
 
 async def batches(stream: Any) -> AsyncIterator[list[Chunk]]:
@@ -383,26 +425,30 @@ async def batches(stream: Any) -> AsyncIterator[list[Chunk]]:
     suspected is a batch of its own.
     """
     source = aiter(stream)
-    taking: asyncio.Future[Chunk | None] | None = None
+    taking: asyncio.Future[list[Chunk] | None] | None = None
     try:
         while True:
-            chunk = await (taking or anext(source, None))
-            if chunk is None:
+            delivered = await (taking or anext(source, None))
+            if delivered is None:
                 return
-            batch, taking, size = [chunk], None, len(chunk.records)
+            batch, taking, size = list(delivered), None, _size(delivered)
             while size < BATCH and not batch[0].suspected and not stream.channel.queue.empty():
                 taking = asyncio.ensure_future(anext(source, None))
                 await asyncio.wait({taking}, timeout=READY_SECONDS)
-                chunk = taking.result() if taking.done() else None
-                if chunk is None or chunk.suspected:
+                delivered = taking.result() if taking.done() else None
+                if delivered is None or delivered[0].suspected:
                     break
-                batch.append(chunk)
-                taking, size = None, size + len(chunk.records)
+                batch += delivered
+                taking, size = None, size + _size(delivered)
             batch[0].marks.take(batch)
             yield batch
     finally:
         if taking is not None:
             taking.cancel()
+
+
+def _size(delivered: Iterable[Chunk]) -> int:
+    return sum(len(chunk.records) for chunk in delivered)
 
 
 def records_of(batch: Iterable[Chunk]) -> list[Record]:

@@ -186,7 +186,7 @@ class Consumer(ChunkedConsumer, FaustConsumer):  # type: ignore[misc]
         return FaustTP(topic, partition)
 
     def _to_message(self, tp: FaustTP, record: Any) -> ConsumerMessage:
-        return self._message(TP(*tp), Piece([record]))
+        return self._message([(TP(*tp), Piece([record]))])
 
     def verify_event_path(self, now: float, tp: FaustTP) -> None:
         """There is no broker that could have stopped answering."""

@@ -7,6 +7,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 from faust import App, streams
+from faust.sensors.monitor import Monitor
 from faust.tables.recovery import Recovery
 from faust.transport import base
 from faust.transport.conductor import Conductor
@@ -107,6 +108,7 @@ def test_nothing_of_faust_that_must_be_there_is_left_abstract(ours):
         (FaustConsumer.ack, ["self._unacked_messages.discard(message)", "notify(self._waiting_for_ack)"]),
         (FaustConsumer.pause_partitions, ["self._get_active_partitions().difference_update(tpset)"]),
         (FaustConsumer.resume_partitions, ["self._paused_partitions.difference_update(tpset)"]),
+        (Monitor.on_stream_event_in, ["self.stream_inbound_time[tp] = monotonic()"]),
         (Fetcher._fetcher.fun, ["await consumer._drain_messages(self)"]),
         # a rebalance: stop, forget, assign, seek, go on
         (App._on_partitions_revoked, ["consumer.stop_flow", "self.flow_control.clear"]),

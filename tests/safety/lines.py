@@ -72,7 +72,7 @@ LINES = (
     ),
     Line(
         "stream/chunks.py",
-        "            if self._adrift or self._seeking or self._seeks != seeks or not consumer.flow_active:\n",
+        "            if self._moved_since(seeks):\n",
         "            if False:\n",
         "what was fetched beside a seek is not delivered behind it",
         CHUNKS + "test_what_was_fetched_beside_a_seek_is_read_again",
@@ -87,7 +87,7 @@ LINES = (
     Line(
         "stream/chunks.py",
         "        message.acked = True\n        consumer: Any = self\n        consumer._unacked_messages.discard(message)\n",
-        "        message.acked = True\n        consumer: Any = self\n        message.value.done()\n",
+        "        message.acked = True\n        consumer: Any = self\n        all_done(message.value)\n",
         "Faust's acknowledgement, which comes when an agent is cancelled too, commits nothing",
         kinds=("stop", "remove"),
     ),

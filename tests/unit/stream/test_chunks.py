@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from stream import chunks
 from stream.agents import start_by
+from stream.attempts import Piece
 from stream.chunks import ChunkedConsumer, Marks, runs_of
 from stream.records import TP, Record
 from stream.start import LogExpired, Start
@@ -142,18 +143,51 @@ class Consumer(ChunkedConsumer, Faust):
 
 
 async def delivered(consumer, during=None):
-    """The offsets of one getmany's chunks; `during` is called between them."""
+    """The offsets of one getmany's chunks; `during` is called between messages."""
     found = []
     async for _, message in consumer.getmany(0.01):
-        found.append((message.value.first, message.offset))
+        found += [(chunk.first, chunk.last) for chunk in message.value]
         if during:
             during()
     return found
 
 
-def test_a_fetch_is_one_message_a_run_and_its_offset_the_last_records():
-    consumer = Consumer(run(A, 0, 3) + run(B, 4, 2))
-    assert asyncio.run(delivered(consumer)) == [(0, 2), (4, 5)]
+async def taken_from(consumer):
+    """The chunks of one getmany."""
+    return [chunk async for _, message in consumer.getmany(0.01) for chunk in message.value]
+
+
+def all_suspected(consumer):
+    consumer._attempts = SimpleNamespace(
+        pieces=lambda tp, records: [Piece(records, suspected=True)], begin=lambda starts: None
+    )
+
+
+def test_a_fetch_is_one_message_and_its_place_the_last_records():
+    async def messages(consumer):
+        return [(tp, message) async for tp, message in consumer.getmany(0.01)]
+
+    ((tp, message),) = asyncio.run(messages(Consumer(run(A, 0, 3) + run(B, 4, 2) + run(A, 3, 1))))
+    assert (tp, message.tp, message.offset) == (FaustTP(*A), FaustTP(*A), 3)
+    assert [(chunk.tp, chunk.first, chunk.last) for chunk in message.value] == [
+        (A, 0, 2),
+        (B, 4, 5),
+        (A, 3, 3),
+    ]
+
+
+def test_what_is_suspected_is_a_message_of_its_own():
+    consumer = Consumer(run(A, 0, 6) + run(B, 4, 2))
+    consumer._attempts = SimpleNamespace(
+        pieces=lambda tp, records: [
+            Piece([each], suspected=each.offset == 2) for each in records if each.offset != 4
+        ]
+    )
+
+    async def sizes():
+        return [len(message.value) async for _, message in consumer.getmany(0.01)]
+
+    assert asyncio.run(sizes()) == [2, 1, 3]
 
 
 def test_what_was_fetched_beside_a_seek_is_read_again():
@@ -204,7 +238,7 @@ def test_after_a_seek_the_chunks_delivered_before_count_no_more():
 
     async def scenario():
         await consumer.perform_seek()
-        held = [message.value async for _, message in consumer.getmany(0.01)]
+        held = await taken_from(consumer)
         await consumer.perform_seek()
         held[0].done()
 
@@ -218,7 +252,7 @@ def test_a_chunk_knows_what_went_before_it_even_where_offsets_are_missing():
     async def befores():
         await consumer.perform_seek()
         return [
-            message.value.before for _ in range(2) async for _, message in consumer.getmany(0.01)
+            chunk.before for _ in range(2) for chunk in await taken_from(consumer)
         ], consumer.marks.deliver(TP("c", 0), run(TP("c", 0), 4)).before
 
     assert asyncio.run(befores()) == ([60, 65, 0], 4)
@@ -296,8 +330,9 @@ async def delivered_after_a_seek(consumer):
     return await delivered(consumer)
 
 
-def test_a_rebalance_between_two_runs_keeps_the_rest_from_being_delivered():
+def test_a_rebalance_between_two_messages_keeps_the_rest_from_being_delivered():
     consumer = Consumer(run(A, 0, 3) + run(B, 0, 3), run(A, 0, 3))
+    all_suspected(consumer)
 
     def stop():
         consumer.flow_active = False
@@ -349,8 +384,8 @@ def test_partitions_that_go_to_others_are_committed_as_far_as_they_are_done():
     consumer = Consumer(run(A, 0, 3), run(A, 3, 3))
 
     async def scenario():
-        first = [message.value async for _, message in consumer.getmany(0.01)]
-        second = [message.value async for _, message in consumer.getmany(0.01)]
+        first = await taken_from(consumer)
+        second = await taken_from(consumer)
         first[0].done()
         await consumer.on_partitions_revoked({FaustTP(*A)})
         second[0].done()  # too late: somebody else reads it
@@ -365,7 +400,7 @@ def test_nothing_is_fetched_while_agents_have_enough_to_do(records, size):
     consumer = Consumer(run(A, 0, records, size), run(A, records))
 
     async def scenario():
-        held = [message.value async for _, message in consumer.getmany(0.01)]
+        held = await taken_from(consumer)
         before = await delivered(consumer)
         waiting = asyncio.ensure_future(delivered(consumer))
         held[0].take()
@@ -387,118 +422,3 @@ def test_fausts_acknowledgement_commits_nothing():
     assert consumer._new_offset(FaustTP(*A)) is None
     assert consumer._filter_tps_with_pending_acks() == []
     assert not consumer._unacked_messages
-
-
-class Stream:
-    """A stream of chunks as Faust's: what waits in its buffer comes at once, more when it is put there."""
-
-    def __init__(self, *sizes):
-        self.queue = asyncio.Queue()
-        self.channel = SimpleNamespace(queue=self.queue)
-        self.passed_over = 0
-        self.marks = Marks()
-        for first, size in enumerate(sizes):
-            self.put(first, size)
-
-    def put(self, first, size):
-        tp = TP("a", first)
-        self.queue.put_nowait(self.marks.deliver(tp, run(tp, 0, size)))
-
-    def __aiter__(self):
-        return self
-
-    async def __anext__(self):
-        await asyncio.sleep(0)
-        chunk = await self.queue.get()
-        if self.passed_over:
-            self.passed_over -= 1
-            return await self.__anext__()
-        if chunk is None:
-            raise StopAsyncIteration
-        return chunk
-
-
-def partitions(batch):
-    return [chunk.tp.partition for chunk in batch]
-
-
-def test_a_batch_is_what_all_partitions_have_ready():
-    async def check():
-        taking = chunks.batches(stream := Stream(2, 1, 3))
-        assert partitions(await anext(taking)) == [0, 1, 2]
-        stream.put(7, 1)
-        assert partitions(await anext(taking)) == [7]
-        later = asyncio.ensure_future(anext(taking))
-        await asyncio.sleep(0.02)
-        assert not later.done()
-        stream.put(8, 1)
-        assert partitions(await later) == [8]
-
-    asyncio.run(check())
-
-
-def test_a_batch_takes_no_further_chunk_once_it_has_enough_records():
-    async def check():
-        taking = chunks.batches(Stream(chunks.BATCH - 1, 5, 1))
-        assert partitions(await anext(taking)) == [0, 1]
-        assert partitions(await anext(taking)) == [2]
-
-    asyncio.run(check())
-
-
-def test_a_batch_goes_out_when_faust_passes_over_what_lies_in_its_buffer():
-    async def check():
-        taking = chunks.batches(stream := Stream(1, 1))
-        first = asyncio.ensure_future(anext(taking))
-        while stream.queue.qsize() > 1:
-            await asyncio.sleep(0)
-        stream.passed_over = 1
-        assert partitions(await asyncio.wait_for(first, 1)) == [0]
-        stream.put(2, 1)
-        assert partitions(await anext(taking)) == [2]
-
-    asyncio.run(check())
-
-
-def test_a_suspected_chunk_is_a_batch_of_its_own_and_not_in_hand_before():
-    async def check():
-        taking = chunks.batches(stream := Stream(1, 1, 1, 1))
-        suspect = stream.queue._queue[1]
-        suspect.suspected = True
-        (first,) = await anext(taking)
-        assert (first.is_taken, suspect.is_taken) == (True, False)
-        assert partitions(await anext(taking)) == [1]
-        assert suspect.is_taken
-        assert partitions(await anext(taking)) == [2, 3]
-
-    asyncio.run(check())
-
-
-def test_the_last_batch_of_a_stream_that_ends_is_whole():
-    async def check():
-        stream = Stream(1, 1)
-        stream.queue.put_nowait(None)
-        assert [partitions(batch) async for batch in chunks.batches(stream)] == [[0, 1]]
-
-    asyncio.run(check())
-
-
-def test_each_chunk_of_a_batch_that_is_done_is_done():
-    marks = Marks()
-    batch = [marks.deliver(A, run(A, 3, 2)), marks.deliver(B, run(B, 0))]
-    assert [record.offset for record in chunks.records_of(batch)] == [3, 4, 0]
-    chunks.all_done(batch)
-    assert [chunk.is_done for chunk in batch] == [True, True]
-
-
-def test_a_chunk_whose_records_are_let_go_keeps_its_place_and_is_committed_in_its_turn():
-    marks, tp = Marks(), TP("t", 0)
-    records = [Record("t", 0, offset, None, b"x", (), 0) for offset in range(5, 8)]
-    chunk, following = marks.deliver(tp, records), marks.deliver(tp, records)
-    chunk.let_go()
-    assert (len(chunk.records), chunk.first, chunk.last) == (0, 5, 7)
-    assert marks._records == len(following.records)
-    following.done()
-    assert marks.after(tp) is None
-    chunk.done()
-    assert (marks.after(tp), marks._records) == (8, 0)
