@@ -38,7 +38,7 @@ LIMB = 32
 LOW = (1 << LIMB) - 1
 
 SEQ = struct.Struct("<d")
-"""What a reply begins with: how much the store has applied in all."""
+"""How much the store has applied in all: what its own state begins with, and every reply."""
 
 
 class Packer:

@@ -50,9 +50,6 @@ PATIENCE_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Waits between attempts: a server that restarts is back within them."""
 
 ANSWER_WITHIN_S = 10.0  # a call takes milliseconds; the append-only file's disk may stall for seconds
-GENERATIONS = 2  # ids are looked up in so many epochs and one more
-SHARDS = 4096  # keys that share the ids of an epoch: few ids in each, which Redis keeps compact
-SWEPT = 64  # forgotten keys that leave with a call, at most
 SCANNED = 10_000  # keys that are looked at in one step, where all are
 LOGS = (b"t", b"l", b"d", b"c")  # kinds of keys that one value of an entity has: see the script
 
@@ -87,7 +84,7 @@ class RedisFeatureStore:
         self._plan = Plan(feature_set)
         self._prefix = prefix
         self._base = base_key(prefix, feature_set)
-        self._packer, self._unpacked = Packer(self._plan, hash_key), Unpacker(self._plan)
+        self._packer, self.unpacked = Packer(self._plan, hash_key), Unpacker(self._plan)
         self._told = packed_plan(self._plan)
         self._url = url
         self._redis = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=ANSWER_WITHIN_S)
@@ -126,14 +123,10 @@ class RedisFeatureStore:
         """
         return self._patiently(lambda: self._send(calls)) if calls else []
 
-    def answers(self, events: Sequence[Event], replies: Sequence[bytes]) -> list[Applied]:
-        """What replies say of the events that were sent."""
-        return self._unpacked(events, replies)
-
     def positions(self) -> dict[tuple[str, int], int]:
         """By topic and partition: the offset behind the last that was applied."""
         meta, found = self._patiently(self._ask_positions)
-        self._seen = int(POSITION.unpack_from(meta)[0]) if meta else 0
+        self._seen = int(SEQ.unpack_from(meta)[0]) if meta else 0
         positions: dict[tuple[str, int], int] = {}
         for name, packed in found.items():
             topic, _, partition = name.decode().rpartition("/")
@@ -184,7 +177,7 @@ class RedisFeatureStore:
 
     def _ask_positions(self) -> tuple[bytes | None, dict[bytes, bytes]]:
         with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.getrange(self._base, 0, POSITION.size - 1)
+            pipeline.getrange(self._base, 0, SEQ.size - 1)
             pipeline.hgetall(self._base + b"p")
             meta, found = pipeline.execute()
         return meta, found
@@ -260,7 +253,7 @@ class Packed(NamedTuple):
 
     def answers(self) -> list[Applied]:
         """What became of each event."""
-        return self.store.answers(self.events, self.replies)
+        return self.store.unpacked(self.events, self.replies)
 
 
 def _literal(text: bytes) -> bytes:
@@ -276,7 +269,7 @@ def _arguments(call: Call[bytes], seen: int) -> list[bytes]:
     borders = [BORDERS.pack(each.before, each.after, first, len(each.offsets)) for each, first in sources]
     offsets = array("d", [offset for each in call.sources for offset in each.offsets])
     names = [f"{each.topic}/{each.partition}".encode() for each in call.sources]
-    return [b"".join(call.items), POSITION.pack(seen) + b"".join(borders), offsets.tobytes(), *names]
+    return [b"".join(call.items), SEQ.pack(seen) + b"".join(borders), offsets.tobytes(), *names]
 
 
 def _told_behind(reply: Exception, call: Call[bytes]) -> StoreBehind | None:

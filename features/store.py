@@ -10,7 +10,7 @@ the event's own times only.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -228,7 +228,7 @@ class InMemoryFeatureStore:
 
     def batch(self, runs: Sequence[Run]) -> Batch:
         """Nothing is to be prepared."""
-        return AtOnce(self, runs)
+        return AtOnce(lambda: self.apply_many(runs))
 
     def positions(self) -> dict[tuple[str, int], int]:
         """By topic and partition: the offset behind the last that was applied."""
@@ -340,21 +340,17 @@ class InMemoryFeatureStore:
                 part.say(owner, said, self._clock, earlier, min(corrections, default=None))
 
 
-class _Many(Protocol):
-    def apply_many(self, runs: Sequence[Run]) -> list[Applied]: ...
-
-
 class AtOnce:
     """A batch of a store that does everything when it applies."""
 
-    def __init__(self, store: _Many, runs: Sequence[Run]) -> None:
-        """Nothing happens yet."""
-        self._store, self._runs = store, runs
+    def __init__(self, call: Callable[[], list[Applied]]) -> None:
+        """`call` does it, and gives the answers; nothing happens yet."""
+        self._call = call
         self._answers: list[Applied] = []
 
     def apply(self) -> None:
         """All of it."""
-        self._answers = self._store.apply_many(self._runs)
+        self._answers = self._call()
 
     def answers(self) -> list[Applied]:
         """What the store said."""

@@ -231,13 +231,10 @@ class ChunkedConsumer:
         parcel: list[tuple[TP, Piece]] = []
         for tp, records in self._runs(fetched):
             for piece in self._attempts.pieces(tp, records) if self._attempts else (Piece(records),):
-                if piece.suspected and parcel:
+                if parcel and (piece.suspected or parcel[-1][1].suspected):
                     yield parcel
                     parcel = []
                 parcel.append((tp, piece))
-                if piece.suspected:
-                    yield parcel
-                    parcel = []
         if parcel:
             yield parcel
 

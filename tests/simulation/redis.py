@@ -88,7 +88,7 @@ class SimStore:
         return answers
 
     def batch(self, runs: Sequence[Run]) -> AtOnce:
-        return AtOnce(self, runs)
+        return AtOnce(lambda: self.apply_many(runs))
 
     def positions(self) -> dict[tuple[str, int], int]:
         self._answers()

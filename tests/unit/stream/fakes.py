@@ -32,7 +32,7 @@ class AmountStore:
         return [self._one(event) for event in batch]
 
     def batch(self, runs):
-        return AtOnce(self, runs)
+        return AtOnce(lambda: self.apply_many(runs))
 
     def apply_many(self, runs):
         return [answer for run in runs for answer in self.apply(*run)]
