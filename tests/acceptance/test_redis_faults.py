@@ -196,7 +196,8 @@ def held(server):
     try:
         with server.client() as client:
             for key in client.keys("*}p"):
-                return dict(client.hgetall(key)).get(b"transactions/0")
+                if place := client.hget(key, "transactions/0"):  # a digest may end so too
+                    return place
     except redis.RedisError:
         return None
     return None
@@ -216,14 +217,15 @@ def test_a_server_that_is_killed_and_comes_back_whole(under_load, undisturbed):
 @pytest.mark.parametrize("share", [0.001, 0.05, 0.5])
 def test_a_server_that_is_killed_and_lacks_its_last_writes(under_load, undisturbed, share):
     (server,) = under_load.servers
+    under_load.flows.clear()  # what is lost must have been acknowledged: a batch on its way is sent again, and nothing lacks
+    time.sleep(4 * PAUSE)
+    eventually(lambda: done(under_load.home), "nothing is on its way")
     server.kill()
     server.cut(share)
     server.start()
+    under_load.flows.set()
     all_is_as_if_nothing_had_happened(under_load, undisturbed)
-    if "StoreBehind: the feature store has lost what it had applied" not in under_load.worker.text():
-        # The last thousandth may all be of the batch that was on its way, which is sent again: then nothing was noticed.
-        assert share == 0.001
-        assert under_load.worker.said == []
+    assert "StoreBehind: the feature store has lost what it had applied" in under_load.worker.text()
 
 
 def test_a_server_that_somebody_empties(under_load, undisturbed):
