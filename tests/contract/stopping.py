@@ -109,9 +109,11 @@ def one_topic_before_the_other(feed: Feed, datadir: Path) -> None:
         for topic in SOURCES:
             feed.append(topic, [b"%d" % number for number in range(at, at + size)])
     worker = start(feed.url, datadir, "--first", str(count))
-    eventually(lambda: all_committed(feed), "all is done", pause=0.1)
-    worker.terminate()
-    worker.wait(PATIENCE)
+    try:
+        eventually(lambda: all_committed(feed), "all is done", pause=0.1)
+    finally:
+        worker.kill()
+        worker.wait()
     out = first_of_each(forwarded(feed))
     for topic in SOURCES:
         assert [int(value) for source, value in out if source == topic] == list(range(count))
