@@ -6,19 +6,22 @@
 -- ARGV[3]  the highest seq that the caller was ever told, then for each source (a run of a log's partition) the offset
 --          behind what was applied before it, the offset behind it, how many items lie before it and in it
 -- ARGV[4]  the offsets of the items that have a source; ARGV[5...] the sources' names. All of these or none
--- Answer   the seq, then one msgpack array: status, seq, approximate, raw of each item. Or the error BEHIND, with the source's number,
---          how far it is held and the seq: this server has lost what it had acknowledged, and nothing has changed
+-- Answer   the seq, then one msgpack array: status, seq, marks (APPROXIMATE, WIDE), raw of each item. Or the error BEHIND, with the
+--          source's number, how far it is held and the seq: this server has lost what it had acknowledged, and nothing has changed
 --
 -- Keys after the base: "t"/"l" + digest: a log of an entity's events/labels (a header of doubles, then the records);
 -- "d" + digest: its counts of distinct values; "c" + digest: its labels taken back; "i" + epoch + ":" + shard: event
 -- ids; "s" + epoch: logs that were added to in an epoch; "p": how far each partition was applied.
--- Amounts are two limbs, since Lua's doubles end at 2^53.
+-- Amounts are two limbs, since Lua's doubles end at 2^53; an answer is one number where that holds it, else an array of both
+-- (WIDE). Events in order go through `follow`, which does in one pass what insert, read and trim do step by step.
 
 local base, plan, items = KEYS[1], cmsgpack.unpack(ARGV[1]), ARGV[2]
 local call, pack, decode, encode = redis.call, struct.pack, struct.unpack, cmsgpack.pack
 local min, max, floor, abs = math.min, math.max, math.floor, math.abs
 local sub, rep, char, byte, INF, NEVER = string.sub, string.rep, string.char, string.byte, math.huge, -9007199254740992
 
+local APPROXIMATE, WIDE = 1, 2
+local LIMB, EXACT = 4294967296, 9007199254740992
 local FRESH, DUPLICATE, CONFLICT, LATE = 0, 1, 2, 3
 local LABELLED, LABEL_DUPLICATE, LABEL_PENDING, LABEL_LATE = 4, 5, 6, 7
 
@@ -26,6 +29,7 @@ local LABELLED, LABEL_DUPLICATE, LABEL_PENDING, LABEL_LATE = 4, 5, 6, 7
 -- where they are asked for, and the number of each field's distinct values.
 local N, HEAD, NEWEST, FLOOR, FLOOR_TIE, TOUCHED, CLOCK, FRONT, FRONT_TIME, HEAD_TIME, TAKEN = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 local FIXED = 11
+local EVENT, LABEL = '<c16c8ddI4dd', '<c16c8I4Bdc8'
 local RECORD, RECORD_SIZE = '<dI4i4I4', 20
 local CORRECTION, CORRECTION_SIZE = '<c8dI4Bd', 29
 local ENTRY, ENTRY_SIZE = '<dddc8BI2', 35
@@ -64,12 +68,31 @@ if ARGV[3] then
   end
 end
 
+local since, turn = INF, -INF -- the epoch of the clock is [since, turn)
+
 local function tick(arrived)
-  clock = max(clock, arrived)
-  local epoch = floor(clock / plan.epoch)
-  if epochs[#epochs] ~= epoch then
-    epochs[#epochs + 1] = epoch
+  clock = arrived > clock and arrived or clock
+  if clock >= turn then
+    local epoch = floor(clock / plan.epoch)
+    if epochs[#epochs] ~= epoch then
+      epochs[#epochs + 1] = epoch
+    end
+    since, turn = epoch * plan.epoch, (epoch + 1) * plan.epoch
   end
+end
+
+-- what an event is answered, in the order of compute.py: every event's answer has the same width
+
+local raw, wide = {}, false
+
+-- A sum of two limbs as it stands in an answer.
+local function whole(hi, lo)
+  local sum = hi * LIMB + lo
+  if sum < EXACT and sum > -EXACT then
+    return sum
+  end
+  wide = true
+  return { hi, lo }
 end
 
 -- logs
@@ -82,10 +105,7 @@ local function prepare(shape)
   shape.size = 8 * shape.count
   shape.format = '<' .. rep('d', shape.count)
   shape.record = RECORD_SIZE + 8 * #shape.fields
-  shape.longest = 0
-  for w, window in ipairs(shape.windows) do
-    shape.longest = max(shape.longest, window)
-  end
+  shape.longest = max(0, unpack(shape.windows))
   shape.plain = not shape.extremes and #shape.fields == 0
 end
 
@@ -173,9 +193,8 @@ local function touch(kind, digest, shape)
     logs[name] = log
     opened[#opened + 1] = log
   end
-  local epoch = epochs[#epochs]
-  if floor(log.h[TOUCHED] / plan.epoch) ~= epoch then
-    call('SADD', base .. 's' .. epoch, log.name)
+  if log.h[TOUCHED] < since then
+    call('SADD', base .. 's' .. epochs[#epochs], log.name)
   end
   log.h[TOUCHED] = clock
   log.dirty = true
@@ -424,69 +443,93 @@ local function survey(log, tail, front, extra, sets)
   return h
 end
 
--- Answers: counts, high and low sums (three a window), then extremes, then distinct values.
-local function peek(log, now, extra)
-  local h, shape, out = log.h, log.shape, {}
+-- Writes into raw from `at` on: (count, sum) of each window, then (lowest, highest) of each, then numbers of distinct values.
+local function peek(log, now, at, extra)
+  local h, shape = log.h, log.shape
   local front = search(log, h[HEAD], h[N], now)
   local tails = {}
   for w, window in ipairs(shape.windows) do
     local tail = search(log, h[HEAD], front, now - window)
     local hi, lo = sum(log, FIXED + 1 + (w - 1) * shape.stride, tail, front)
-    out[3 * w - 2], out[3 * w - 1], out[3 * w] = front - tail, hi, lo
     if extra then
-      out[3 * w - 2], out[3 * w - 1], out[3 * w] = front - tail + 1, hi + extra.hi, lo + extra.lo
+      raw[at], raw[at + 1] = front - tail + 1, whole(hi + extra.hi, lo + extra.lo)
+    else
+      raw[at], raw[at + 1] = front - tail, whole(hi, lo)
     end
-    tails[w] = tail
+    at, tails[w] = at + 2, tail
   end
   if shape.plain then
-    return out
+    return
   end
-  local distinct = {}
-  for w, tail in ipairs(tails) do
+  local distinct = at + (shape.extremes and 2 * #tails or 0)
+  for _, tail in ipairs(tails) do
     local sets = {}
     for f = 1, #shape.fields do
       sets[f] = { count = 0 }
     end
     local extremes = survey(log, tail, front, extra, sets)
     if shape.extremes then
-      for i = 1, 4 do
-        out[#out + 1] = extremes[i]
-      end
+      raw[at], raw[at + 1] = whole(extremes[1], extremes[2]), whole(extremes[3], extremes[4])
+      at = at + 2
     end
     for f = 1, #shape.fields do
-      distinct[#distinct + 1] = sets[f].count
+      raw[distinct] = sets[f].count
+      distinct = distinct + 1
     end
   end
-  for _, count in ipairs(distinct) do
-    out[#out + 1] = count
-  end
-  return out
 end
 
-local function read(log, now)
-  local h, shape, out = log.h, log.shape, {}
+local function read(log, now, at)
+  local h, shape = log.h, log.shape
   if now < h[CLOCK] then
-    return peek(log, now)
+    return peek(log, now, at)
   end
   advance(log, now)
-  local front, i = h[FRONT], 0
+  local front = h[FRONT]
   for o = FIXED + 1, shape.count, shape.stride do
-    out[i + 1], out[i + 2], out[i + 3] = front - h[o], h[o + 2], h[o + 3]
-    i = i + 3
+    raw[at], raw[at + 1] = front - h[o], whole(h[o + 2], h[o + 3])
+    at = at + 2
+  end
+  if shape.plain then
+    return
   end
   if shape.extremes then
     for o = FIXED + 1, shape.count, shape.stride do
-      out[i + 1], out[i + 2], out[i + 3], out[i + 4] = h[o + 4], h[o + 5], h[o + 6], h[o + 7]
-      i = i + 4
+      raw[at], raw[at + 1] = whole(h[o + 4], h[o + 5]), whole(h[o + 6], h[o + 7])
+      at = at + 2
     end
   end
   for o = FIXED + 1, shape.count, shape.stride do
     for f = shape.stride - #shape.fields, shape.stride - 1 do
-      i = i + 1
-      out[i] = h[o + f]
+      raw[at] = h[o + f]
+      at = at + 1
     end
   end
-  return out
+end
+
+-- Inserts a record later than all others, and reads: what most events do, in one pass over the windows.
+local function follow(log, event, at)
+  local h, windows, time, hi, lo = log.h, log.shape.windows, event.time, event.hi, event.lo
+  local n, o = h[N], FIXED + 1
+  for w = 1, #windows do
+    local limit = time - windows[w]
+    if h[o + 1] <= limit then
+      leave(log, o, limit, 0)
+    end
+    local tail, sum_hi, sum_lo = h[o], h[o + 2] + hi, h[o + 3] + lo
+    if tail == n then
+      h[o + 1] = time
+    end
+    h[o + 2], h[o + 3] = sum_hi, sum_lo
+    local sum = sum_hi * LIMB + sum_lo
+    raw[at], raw[at + 1] = n + 1 - tail, sum < EXACT and sum > -EXACT and sum or whole(sum_hi, sum_lo)
+    at, o = at + 2, o + 4
+  end
+  if n == h[HEAD] then
+    h[HEAD_TIME] = time
+  end
+  h[N], h[FRONT], h[NEWEST], h[CLOCK] = n + 1, n + 1, time, time
+  log.buffer = log.buffer .. pack(RECORD, time, event.tie, hi, lo)
 end
 
 local function last(log, time)
@@ -556,13 +599,11 @@ end
 
 local function corrections(log)
   local made = {}
-  if log.h[TAKEN] > 0 then
-    local bytes = call('GET', base .. 'c' .. log.digest) or ''
-    for pos = 1, #bytes, CORRECTION_SIZE do
-      local key, arrived, tie, fraud, till = decode(CORRECTION, bytes, pos)
-      if arrived > log.h[FLOOR] or (arrived == log.h[FLOOR] and tie > log.h[FLOOR_TIE]) then
-        made[#made + 1] = { key = key, arrived = arrived, tie = tie, fraud = fraud, till = till }
-      end
+  local bytes = log.h[TAKEN] > 0 and call('GET', base .. 'c' .. log.digest) or ''
+  for pos = 1, #bytes, CORRECTION_SIZE do
+    local key, arrived, tie, fraud, until_then = decode(CORRECTION, bytes, pos)
+    if arrived > log.h[FLOOR] or (arrived == log.h[FLOOR] and tie > log.h[FLOOR_TIE]) then
+      made[#made + 1] = { key = key, arrived = arrived, tie = tie, fraud = fraud, till = until_then }
     end
   end
   return made
@@ -597,24 +638,22 @@ local function take_back(log, said, till)
   h[TAKEN] = #made
 end
 
-local function read_labels(digest, shape, now, raw)
+-- Writes (labels, frauds) of each window into raw from `at` on.
+local function read_labels(digest, shape, now, at)
   local log = find('l', digest, shape)
   if not log then
-    for _ = 1, 2 * #shape.windows do
-      raw[#raw + 1] = 0
+    for i = at, at + 2 * #shape.windows - 1 do
+      raw[i] = 0
     end
     return false
   end
-  local out, start = read(log, now), #raw
-  for w = 1, #shape.windows do
-    raw[start + 2 * w - 1], raw[start + 2 * w] = out[3 * w - 2], out[3 * w]
-  end
-  for _, each in ipairs(corrections(log)) do
+  read(log, now, at)
+  for _, each in ipairs(log.h[TAKEN] > 0 and corrections(log) or {}) do
     if each.till <= now and each.arrived <= now then
       for w, window in ipairs(shape.windows) do
         if each.arrived > now - window then
-          raw[start + 2 * w - 1] = raw[start + 2 * w - 1] - 1
-          raw[start + 2 * w] = raw[start + 2 * w] - each.fraud
+          local i = at + 2 * w - 2
+          raw[i], raw[i + 1] = raw[i] - 1, raw[i + 1] - each.fraud
         end
       end
     end
@@ -628,31 +667,35 @@ local shelves = {}
 
 local function shelf_of(epoch, shard)
   shelves[epoch] = shelves[epoch] or base .. 'i' .. epoch .. ':'
-  return shelves[epoch] .. char(floor(shard / 256), shard % 256)
+  return shelves[epoch] .. shard
 end
 
-local function shelf(epoch, id)
+local function shard_name(number)
+  return char(floor(number / 256), number % 256)
+end
+
+local function shard_of(id)
   local first, second = byte(id, 1, 2)
-  return shelf_of(epoch, (first * 256 + second) % plan.shards)
+  return shard_name((first * 256 + second) % plan.shards)
 end
 
-local function recall(id)
+local function recall(id, shard)
   for i = #epochs, 1, -1 do
     if clock - (epochs[i] + 1) * plan.epoch > plan.memory then
       return nil
     end
-    local key = shelf(epochs[i], id)
+    local key = shelf_of(epochs[i], shard)
     local bytes = call('HGET', key, id)
     if bytes then
       local entry = { key = key }
       local length
-      entry.stamp, entry.seq, entry.arrived, entry.body, entry.approximate, length = decode(ENTRY, bytes)
+      entry.stamp, entry.seq, entry.arrived, entry.body, entry.marks, length = decode(ENTRY, bytes)
       if clock - entry.stamp > plan.memory then
         return nil
       end
-      local owners, raw = ENTRY_SIZE + 16 * plan.owners, ENTRY_SIZE + 16 * plan.owners + length
-      entry.owners, entry.raw = sub(bytes, ENTRY_SIZE + 1, owners), sub(bytes, owners + 1, raw)
-      entry.said = sub(bytes, raw + 1)
+      local owners, ends = ENTRY_SIZE + 16 * plan.owners, ENTRY_SIZE + 16 * plan.owners + length
+      entry.owners, entry.raw = sub(bytes, ENTRY_SIZE + 1, owners), sub(bytes, owners + 1, ends)
+      entry.said = sub(bytes, ends + 1)
       return entry
     end
   end
@@ -660,7 +703,7 @@ local function recall(id)
 end
 
 local function keep(id, entry)
-  local fixed = pack(ENTRY, entry.stamp, entry.seq, entry.arrived, entry.body, entry.approximate, #entry.raw)
+  local fixed = pack(ENTRY, entry.stamp, entry.seq, entry.arrived, entry.body, entry.marks, #entry.raw)
   call('HSET', entry.key, id, fixed .. entry.owners .. entry.raw .. entry.said)
 end
 
@@ -706,58 +749,93 @@ end
 
 -- items
 
-local answers = {}
+local answers, answered = {}, 0
+local BYTES = {} -- by a small number, which msgpack has as it is: its byte
+for number = 0, 7 do
+  BYTES[number] = char(number)
+end
 
-local function answer(status, number, approximate, raw)
-  answers[#answers + 1] = char(status) .. encode(number) .. char(approximate) .. raw -- msgpack has small numbers as they are
+local function answer(status, number, marks, packed)
+  answered = answered + 1
+  answers[answered] = BYTES[status] .. encode(number) .. BYTES[marks] .. packed
 end
 
 local NO_RAW = '\144'
 
-local function add_events(digest, shape, event, raw, change)
-  local log = change and touch('t', digest, shape) or find('t', digest, shape) or empty('t', digest, shape)
+local function values_of(shape, event)
   local values = {}
   for f, field in ipairs(shape.fields) do
     values[f] = event.values[field + 1]
   end
-  values = table.concat(values)
-  local before, out = last(log, event.time), nil
-  if change then
-    insert(log, event.time, event.tie, event.hi, event.lo, values, event.time >= log.h[CLOCK])
-    out = read(log, event.time)
+  return table.concat(values)
+end
+
+-- Whether `follow` does. An event is read as soon as it is inserted, so that no window is behind the newest one, or ahead of it.
+local function follows(log, time)
+  return log.shape.plain and time > log.h[NEWEST]
+end
+
+local function add_in_place(log, event, at)
+  local values = values_of(log.shape, event)
+  insert(log, event.time, event.tie, event.hi, event.lo, values, event.time >= log.h[CLOCK])
+  read(log, event.time, at)
+end
+
+local function add_events(digest, entity, event)
+  local shape = entity.events
+  local log = touch('t', digest, shape)
+  local h, time = log.h, event.time
+  if follows(log, time) then
+    raw[entity.last] = h[NEWEST]
+    follow(log, event, entity.first)
   else
-    out = peek(log, event.time, { hi = event.hi, lo = event.lo, values = values })
+    raw[entity.last] = last(log, time)
+    add_in_place(log, event, entity.first)
   end
-  local start = #raw
-  for i = 1, #out do
-    raw[start + i] = out[i]
-  end
-  raw[#raw + 1] = before
-  local approximate = partial(log, event.time)
-  if change then
-    trim(log)
-  end
+  local approximate = partial(log, time)
+  trim(log)
   return approximate
 end
 
-local function add(event, change)
-  local raw, approximate = {}, false
-  for e, entity in ipairs(plan.entities) do
-    local digest = event.digests[e]
+-- The same, changing nothing.
+local function peek_events(digest, entity, event)
+  local shape = entity.events
+  local log = find('t', digest, shape) or empty('t', digest, shape)
+  peek(log, event.time, entity.first, { hi = event.hi, lo = event.lo, values = values_of(shape, event) })
+  raw[entity.last] = last(log, event.time)
+  return partial(log, event.time)
+end
+
+-- The features of an event, packed, and its marks; `one` is add_events or peek_events.
+local function features(event, one)
+  local approximate = false
+  wide = false
+  for e = 1, #plan.entities do
+    local entity, digest = plan.entities[e], event.digests[e]
     if digest == NO_DIGEST then
-      for _, number in ipairs(entity.absent) do
-        raw[#raw + 1] = number
+      for i, number in ipairs(entity.absent) do
+        raw[entity.first + i - 1] = number
       end
     else
       if entity.events then
-        approximate = add_events(digest, entity.events, event, raw, change) or approximate
+        approximate = one(digest, entity, event) or approximate
       end
       if entity.labels then
-        approximate = read_labels(digest, entity.labels, event.arrived, raw) or approximate
+        approximate = read_labels(digest, entity.labels, event.arrived, entity.last + 1) or approximate
       end
     end
   end
-  return #raw > 0 and encode(raw) or NO_RAW, approximate and 1 or 0
+  return #raw > 0 and encode(raw) or NO_RAW, (approximate and APPROXIMATE or 0) + (wide and WIDE or 0)
+end
+
+local function owners_of(event)
+  local owners = ''
+  for e = 1, #plan.entities do
+    if plan.entities[e].labels then
+      owners = owners .. event.digests[e]
+    end
+  end
+  return owners
 end
 
 -- Whether an id that is unknown may be of something that was applied: what lies below the place held, after its memory's end.
@@ -765,41 +843,47 @@ local function forgotten(number, arrived)
   return again[number] and clock - arrived > plan.memory
 end
 
+-- Labels that came before their event.
+local function meet(entry, known)
+  for _, said in ipairs(labels_of(known)) do
+    if said.arrived - entry.arrived <= plan.horizon then
+      say(entry, said)
+    end
+  end
+end
+
 local function transaction(number, id, event)
   tick(event.arrived)
-  local known = recall(id)
+  local shard = shard_of(id)
+  local known = recall(id, shard)
   if known and known.seq > 0 then
     if known.body == event.body then
-      return answer(DUPLICATE, known.seq, known.approximate, known.raw)
+      return answer(DUPLICATE, known.seq, known.marks, known.raw)
     end
     return answer(CONFLICT, known.seq, 0, NO_RAW)
   end
   if forgotten(number, event.arrived) or event.arrived - event.time > plan.remember then
-    local raw, approximate = add(event, false)
-    return answer(LATE, 0, approximate, raw)
+    local packed, marks = features(event, peek_events)
+    return answer(LATE, 0, marks, packed)
   end
   seq = seq + 1
-  local raw, approximate = add(event, true)
-  local owners = {}
-  for e, entity in ipairs(plan.entities) do
-    if entity.labels then
-      owners[#owners + 1] = event.digests[e]
-    end
+  local packed, marks = features(event, add_events)
+  local key, owners = shelf_of(epochs[#epochs], shard), owners_of(event)
+  if known then
+    local entry = { key = key, stamp = clock, seq = seq, arrived = event.arrived, said = '' }
+    entry.body, entry.marks, entry.raw, entry.owners = event.body, marks, packed, owners
+    meet(entry, known)
+    keep(id, entry)
+  else
+    call('HSET', key, id, pack(ENTRY, clock, seq, event.arrived, event.body, marks, #packed) .. owners .. packed)
   end
-  local entry = { key = shelf(epochs[#epochs], id), stamp = clock, seq = seq, arrived = event.arrived, said = '' }
-  entry.body, entry.approximate, entry.raw, entry.owners = event.body, approximate, raw, table.concat(owners)
-  for _, said in ipairs(known and labels_of(known) or {}) do
-    if said.arrived - event.arrived <= plan.horizon then
-      say(entry, said)
-    end
-  end
-  keep(id, entry)
-  answer(FRESH, seq, approximate, raw)
+  answer(FRESH, seq, marks, packed)
 end
 
 local function label(number, id, said)
   tick(said.arrived)
-  local entry = recall(id)
+  local shard = shard_of(id)
+  local entry = recall(id, shard)
   for _, each in ipairs(entry and labels_of(entry) or {}) do
     if each.key == said.key then
       return answer(LABEL_DUPLICATE, each.seq, 0, NO_RAW)
@@ -817,7 +901,7 @@ local function label(number, id, said)
     return answer(LABELLED, seq, 0, NO_RAW)
   end
   if not entry then
-    entry = { key = shelf(epochs[#epochs], id), stamp = clock, seq = 0, arrived = 0, body = NOTHING, approximate = 0 }
+    entry = { key = shelf_of(epochs[#epochs], shard), stamp = clock, seq = 0, arrived = 0, body = NOTHING, marks = 0 }
     entry.owners, entry.raw, entry.said = rep(NO_DIGEST, plan.owners), '', ''
   end
   entry.said = entry.said .. pack(SAID, said.key, said.tie, said.fraud, said.arrived, seq, said.reverses)
@@ -825,28 +909,28 @@ local function label(number, id, said)
   answer(LABEL_PENDING, seq, 0, NO_RAW)
 end
 
+local function texts(width, count, pos, into)
+  for i = 1, count do
+    into[i] = sub(items, pos, pos + width - 1)
+    pos = pos + width
+  end
+  return pos
+end
+
 local function apply()
-  local digests, values = #plan.entities, plan.values
-  local transaction_format = '<c16c8ddI4dd' .. rep('c16', digests) .. rep('c8', values)
-  local pos, number = 1, 0
-  while pos <= #items do
+  local event = { digests = {}, values = {} } -- one at a time: a table for each would cost more than what is in it
+  local pos, number, size = 1, 0, #items
+  while pos <= size do
     number = number + 1
-    local kind = byte(items, pos)
-    if kind == 1 then
-      local its = { decode(transaction_format, items, pos + 1) }
-      local event = { body = its[2], time = its[3], arrived = its[4], tie = its[5], hi = its[6], lo = its[7] }
-      event.digests, event.values = {}, {}
-      for i = 1, digests do
-        event.digests[i] = its[7 + i]
-      end
-      for i = 1, values do
-        event.values[i] = its[7 + digests + i]
-      end
-      transaction(number, its[1], event)
-      pos = its[#its]
+    local id
+    if byte(items, pos) == 1 then
+      id, event.body, event.time, event.arrived, event.tie, event.hi, event.lo, pos = decode(EVENT, items, pos + 1)
+      pos = texts(16, #plan.entities, pos, event.digests)
+      pos = texts(8, plan.values, pos, event.values)
+      transaction(number, id, event)
     else
-      local said, id = {}, nil
-      id, said.key, said.tie, said.fraud, said.arrived, said.reverses, pos = decode('<c16c8I4Bdc8', items, pos + 1)
+      local said = {}
+      id, said.key, said.tie, said.fraud, said.arrived, said.reverses, pos = decode(LABEL, items, pos + 1)
       label(number, id, said)
     end
   end
@@ -861,7 +945,7 @@ local function forget()
   end
   local keys = {}
   for shard = cursor, min(cursor + plan.sweep, plan.shards) - 1 do
-    keys[#keys + 1] = shelf_of(epoch, shard)
+    keys[#keys + 1] = shelf_of(epoch, shard_name(shard))
   end
   if #keys > 0 then
     call('UNLINK', unpack(keys))
@@ -890,6 +974,9 @@ for _, entity in ipairs(plan.entities) do
     prepare(entity.labels)
   end
 end
+for i = 1, plan.width do
+  raw[i] = 0 -- in the order of the array that it stays
+end
 apply()
 for _, log in ipairs(opened) do
   if not log.dead then
@@ -912,4 +999,4 @@ call('SET', base, pack('<ddd', seq, clock, cursor) .. table.concat(stamps))
 for name, after in pairs(moved) do
   call('HSET', base .. 'p', name, pack('<d', after))
 end
-return pack('<d', seq) .. '\221' .. pack('>I4', 4 * #answers) .. table.concat(answers)
+return pack('<d', seq) .. '\221' .. pack('>I4', 4 * answered) .. table.concat(answers)

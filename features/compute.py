@@ -53,6 +53,14 @@ class EntityPlan(msgspec.Struct, frozen=True):
         return self.start + (_width(self.events) if self.events else 0)
 
     @property
+    def absent(self) -> list[int]:
+        """What is answered of an event that does not name the entity."""
+        zeros = [0] * self.width
+        if self.events:
+            zeros[self.last - self.start] = NEVER
+        return zeros
+
+    @property
     def width(self) -> int:
         """How many integers it answers."""
         events = _width(self.events) + 1 if self.events else 0

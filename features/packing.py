@@ -14,7 +14,7 @@ from features.compute import Plan
 from features.events import Event, Label, Transaction
 from features.ids import label_key, tie_of
 from features.store import Applied, Status
-from features.windows import NEVER, Shape
+from features.windows import Shape
 
 GENERATIONS = 2  # ids are looked up in so many epochs and one more
 SHARDS = 4096  # keys that share the ids of an epoch: few ids in each, which Redis keeps compact
@@ -36,6 +36,7 @@ VECTORS = frozenset({Status.FRESH, Status.DUPLICATE, Status.LATE})
 NO_DIGEST, NO_VALUE = bytes(16), bytes(8)
 LIMB = 32
 LOW = (1 << LIMB) - 1
+APPROXIMATE, WIDE = 1, 2  # marks of an answer: WIDE has sums of two limbs
 
 SEQ = struct.Struct("<d")
 """How much the store has applied in all: what its own state begins with, and every reply."""
@@ -107,8 +108,7 @@ class Unpacker:
     def __init__(self, plan: Plan) -> None:
         """For answers to calls with this plan."""
         self._plan = plan
-        self._slots = _slots(plan)
-        self._decode = msgspec.msgpack.Decoder(list[int | list[int]]).decode
+        self._decode = msgspec.msgpack.Decoder(list[int | list[int | list[int]]]).decode
 
     def __call__(self, events: Sequence[Event], replies: Sequence[bytes]) -> list[Applied]:
         """What became of each event, from the replies to their calls."""
@@ -118,12 +118,16 @@ class Unpacker:
         flat = [each for reply in replies for each in self._decode(memoryview(reply)[SEQ.size :])]
         return (flat[at::4] for at in range(4))
 
-    def _applied(self, event: Event, number: int, seq: int, approximate: int, told: Sequence[int]) -> Applied:
+    def _applied(self, event: Event, number: int, seq: int, marks: int, told: Sequence[Any]) -> Applied:
         status = STATUSES[number]
         if status not in VECTORS or not isinstance(event, Transaction):
             return Applied(status, seq, ())
-        raw = [told[at] if single else (told[at] << LIMB) + told[at + 1] for at, single in self._slots]
-        return Applied(status, seq, self._plan.vector(event, raw), bool(approximate))
+        raw = (
+            [each if type(each) is int else (each[0] << LIMB) + each[1] for each in told]
+            if marks & WIDE
+            else told
+        )
+        return Applied(status, seq, self._plan.vector(event, raw), bool(marks & APPROXIMATE))
 
 
 def packed_plan(plan: Plan) -> bytes:
@@ -139,11 +143,14 @@ def packed_plan(plan: Plan) -> bytes:
             "sweep": SWEPT,
             "owners": len(plan.owners),
             "values": len(plan.fields),
+            "width": plan.width,
             "entities": [
                 {
                     "events": _told_shape(entity.events),
                     "labels": _told_shape(entity.labels),
-                    "absent": _absent(entity.events, entity.labels),
+                    "first": entity.start + 1,
+                    "last": entity.last + (entity.events is not None),
+                    "absent": entity.absent,
                 }
                 for entity in plan.entities
             ],
@@ -162,31 +169,3 @@ def _told_shape(shape: Shape | None) -> dict[str, object] | bool:
         "extremes": shape.extremes,
         "fields": shape.fields,
     }
-
-
-def _pairs(events: Shape | None, labels: Shape | None) -> list[bool]:
-    """Of each integer that an entity answers, in order: whether the script sends it as one number, not two limbs."""
-    singles: list[bool] = []
-    if events is not None:
-        windows = len(events.windows)
-        singles += [True, False] * windows + [False, False] * windows * events.extremes
-        singles += [True] * windows * len(events.fields) + [True]
-    return singles + [True, True] * (len(labels.windows) if labels else 0)
-
-
-def _absent(events: Shape | None, labels: Shape | None) -> list[int]:
-    zeros = [0] * sum(1 if single else 2 for single in _pairs(events, None))
-    if events is not None:
-        zeros[-1] = NEVER
-    return zeros + [0] * (2 * len(labels.windows) if labels else 0)
-
-
-def _slots(plan: Plan) -> list[tuple[int, bool]]:
-    """Where each integer of raw begins in the script's answer, and whether it is one number."""
-    slots: list[tuple[int, bool]] = []
-    at = 0
-    for entity in plan.entities:
-        for single in _pairs(entity.events, entity.labels):
-            slots.append((at, single))
-            at += 1 if single else 2
-    return slots

@@ -40,7 +40,7 @@ from features.store import Applied, Run, Source, StoreBehind, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 """Of the keys and their bytes: another format has other keys."""
 
 CALL = 32

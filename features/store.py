@@ -364,9 +364,7 @@ class _Part:
         self.index = entity.index
         self.events = Shelf(entity.events, Log) if entity.events else None
         self.labels = Shelf(entity.labels, LabelLog) if entity.labels else None
-        self._absent = [0] * entity.width
-        if entity.events:
-            self._absent[entity.last - entity.start] = NEVER
+        self._absent = entity.absent
 
     def add(self, event: Transaction, tie: int, values: Sequence[int], clock: int, raw: list[int]) -> bool:
         """Add an event to the logs of its value and answer into `raw`; whether the answer is approximate."""

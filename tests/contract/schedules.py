@@ -21,8 +21,13 @@ OF_EVENTS = (Kind.COUNT, Kind.SUM, Kind.MEAN, Kind.MIN, Kind.MAX, Kind.RATIO)
 OF_LABELS = (Kind.LABELS, Kind.FRAUDS, Kind.RISK)
 
 
-def feature_set(**changes: int) -> FeatureSet:
-    """Every kind of feature, of two entities."""
+EVERY = frozenset(Kind)
+PLAIN = EVERY - {Kind.MIN, Kind.MAX, Kind.DISTINCT}
+"""What needs nothing but counts and sums goes a way of its own in the store's script."""
+
+
+def feature_set(kinds: frozenset[Kind] = EVERY, **changes: int) -> FeatureSet:
+    """Features of these kinds, of two entities."""
     features = [Feature(kind.value, kind) for kind in (Kind.AMOUNT, Kind.WEEKEND, Kind.NIGHT, Kind.HOUR)]
     features.append(Feature("score", Kind.NUMBER, field="score"))
     for entity, other in (("card", "shop"), ("shop", "card")):
@@ -33,7 +38,11 @@ def feature_set(**changes: int) -> FeatureSet:
             for field in (other, "country"):
                 features.append(Feature(f"{entity}_distinct_{field}_{us}", Kind.DISTINCT, entity, us, field))
     chosen = FeatureSet(
-        tuple(features), ("card", "shop"), "Asia/Kathmandu", REMEMBER, label_horizon_us=HORIZON
+        tuple(each for each in features if each.kind in kinds),
+        ("card", "shop"),
+        "Asia/Kathmandu",
+        REMEMBER,
+        label_horizon_us=HORIZON,
     )
     return msgspec.structs.replace(chosen, **changes)
 

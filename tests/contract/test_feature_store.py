@@ -9,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import DAY_US, Feature, FeatureSet, Kind
+from features.ids import tie_of
 from features.store import InMemoryFeatureStore, Status
 from tests.contract.oracle import Oracle
 from tests.contract.schedules import (
+    EVERY,
+    PLAIN,
     REMEMBER,
     SECOND,
     WINDOWS,
@@ -24,6 +27,7 @@ from tests.contract.schedules import (
 )
 
 ALL = feature_set()
+KINDS = st.sampled_from([EVERY, PLAIN, PLAIN | {Kind.MAX}, PLAIN | {Kind.DISTINCT}])
 
 
 def value(features, applied, name):
@@ -34,21 +38,21 @@ def statuses(answers):
     return [answer.status for answer in answers]
 
 
-@settings(max_examples=60)
-@given(data=st.data(), schedule=schedules(), records=st.sampled_from([1, 2, 3, 5, 10_000]))
-def test_a_store_answers_as_one_that_looks_at_every_record(make_store, data, schedule, records):
-    features = feature_set(records=records)
+@settings(max_examples=120)
+@given(data=st.data(), schedule=schedules(), kinds=KINDS, records=st.sampled_from([1, 2, 3, 5, 10_000]))
+def test_a_store_answers_as_one_that_looks_at_every_record(make_store, data, schedule, kinds, records):
+    features = feature_set(kinds, records=records)
     store = make_store(features)
     answers = [answer for batch in data.draw(split(schedule)) for answer in store.apply(batch)]
     assert bits(answers) == bits(Oracle(features).apply(schedule))
 
 
-@settings(max_examples=30)
-@given(data=st.data(), schedule=schedules((1,)), records=st.sampled_from([3, 10_000]))
+@settings(max_examples=60)
+@given(data=st.data(), schedule=schedules((1,)), kinds=KINDS, records=st.sampled_from([3, 10_000]))
 def test_a_batch_that_was_applied_in_part_is_made_whole_by_applying_it_again(
-    make_store, data, schedule, records
+    make_store, data, schedule, kinds, records
 ):
-    features = feature_set(records=records)
+    features = feature_set(kinds, records=records)
     torn, whole = make_store(features), InMemoryFeatureStore(features)
     torn.apply(schedule[: data.draw(st.integers(0, len(schedule)))])
     torn.apply(schedule)
@@ -212,6 +216,16 @@ def test_values_that_reach_a_record_which_had_to_leave_say_that_they_are_approxi
     answers = make_store(features).apply([transaction(f"t{at}", at) for at in range(4)])
     assert [answer.approximate for answer in answers] == [False, False, False, True]
     assert value(features, answers[3], f"card_count_{10 * SECOND}") == 3
+
+
+@pytest.mark.parametrize("kinds", [EVERY, PLAIN])
+def test_of_records_of_one_time_the_one_with_the_lower_tie_leaves_first(make_store, kinds):
+    features = feature_set(kinds, records=2)
+    low, high = sorted(("one", "other"), key=tie_of)
+    store = make_store(features)
+    store.apply([transaction(high, 1, amount=100), transaction(low, 1, amount=7), transaction("third", 2)])
+    (applied,) = store.apply([transaction("fourth", 3)])
+    assert value(features, applied, f"card_sum_{WINDOWS[0]}") == 21.0  # 1 + 10 + 10: not the .07
 
 
 def test_an_approximate_duplicate_says_so_again(make_store):

@@ -9,7 +9,17 @@ from features import packing, redis_store
 from features.catalogue import Feature, FeatureSet, Kind
 from features.redis_store import RedisFeatureStore
 from features.store import InMemoryFeatureStore, Status, StoreUnavailable
-from tests.contract.schedules import HORIZON, REMEMBER, SECOND, bits, feature_set, label, transaction
+from tests.contract.schedules import (
+    EVERY,
+    HORIZON,
+    PLAIN,
+    REMEMBER,
+    SECOND,
+    bits,
+    feature_set,
+    label,
+    transaction,
+)
 
 KEY = b"a key for digests"
 ALL = feature_set()
@@ -175,8 +185,20 @@ def test_values_that_left_their_windows_leave_the_counts_of_distinct_ones(server
     assert client.hlen(counts) == 4
 
 
-def test_a_log_that_outgrows_what_is_read_ahead_answers_as_the_one_in_memory(server):
-    store, reference = store_at(server), InMemoryFeatureStore(ALL)
+@pytest.mark.parametrize("kind", [Kind.COUNT, Kind.MAX])
+def test_records_that_no_window_can_reach_leave_the_log(server, kind):
+    features = FeatureSet((Feature("it", kind, "card", 60 * SECOND),), ("card", "shop"), remember_us=SECOND)
+    store, client = store_at(server, features), client_of(server)
+    for at in range(0, 5000, 50):
+        store.apply([transaction(f"t{at}-{each}", at + each) for each in range(50)])
+    (log,) = client.scan_iter(match="*}t*", count=10_000)
+    assert client.strlen(log) < 20 * 5 * 61
+
+
+@pytest.mark.parametrize("kinds", [EVERY, PLAIN])
+def test_a_log_that_outgrows_what_is_read_ahead_answers_as_the_one_in_memory(server, kinds):
+    features = feature_set(kinds)
+    store, reference = store_at(server, features), InMemoryFeatureStore(features)
     batch = [transaction(f"t{at}", at / 20, amount=at * 37 % 101 - 50) for at in range(1500)]
     batch += [transaction(f"u{at}", 75 - at / 7, 76, amount=at * 13) for at in range(100)]  # out of order
     batch += [label(f"l{at}", f"t{at}", at / 20 + 1, at % 3 == 0) for at in range(1500)]

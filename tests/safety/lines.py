@@ -244,7 +244,7 @@ LINES = (
     ),
     Line(
         "features/apply.lua",
-        "      return answer(DUPLICATE, known.seq, known.approximate, known.raw)\n",
+        "      return answer(DUPLICATE, known.seq, known.marks, known.raw)\n",
         "",
         "Redis gives an id that was applied its first features again, and changes nothing",
         "tests/contract/test_feature_store.py::test_the_same_batch_twice_gets_the_first_answers_and_changes_nothing",
