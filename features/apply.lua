@@ -25,12 +25,13 @@ local LIMB, EXACT = 4294967296, 9007199254740992
 local FRESH, DUPLICATE, CONFLICT, LATE = 0, 1, 2, 3
 local LABELLED, LABEL_DUPLICATE, LABEL_PENDING, LABEL_LATE = 4, 5, 6, 7
 
--- A log's header: these, then for each window tail, time at the tail, sum (high, low), lowest and highest amount
--- where they are asked for, and the number of each field's distinct values.
+-- A log's header: these, then for each window tail, time at the tail, sum (high, low); where they are asked for lowest and
+-- highest amount and the sum of the squares (four limbs); and of each field the first three numbers of `counts_of`.
 local N, HEAD, NEWEST, FLOOR, FLOOR_TIE, TOUCHED, CLOCK, FRONT, FRONT_TIME, HEAD_TIME, TAKEN = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
-local FIXED = 11
+local FIRST, FIXED = 12, 12
 local EVENT, LABEL = '<c16c8ddI4dd', '<c16c8I4Bdc8'
-local RECORD, RECORD_SIZE = '<dI4i4I4', 20
+local RECORD, RECORD_SIZE = '<dI4i4I4', 20 -- then its square, where that is asked for, and a digest of each field
+local SQUARE, SQUARE_SIZE = '<I4I4I4I4', 16
 local CORRECTION, CORRECTION_SIZE = '<c8dI4Bd', 29
 local ENTRY, ENTRY_SIZE = '<dddc8BI2', 35
 local SAID, SAID_SIZE = '<c8I4Bddc8', 37
@@ -95,18 +96,31 @@ local function whole(hi, lo)
   return { hi, lo }
 end
 
+-- The same of four limbs, none of them negative.
+local function wholly(a, b, c, d)
+  local sum = ((a * LIMB + b) * LIMB + c) * LIMB + d
+  if sum < EXACT then
+    return sum
+  end
+  wide = true
+  return { a, b, c, d }
+end
+
 -- logs
 
 local logs, opened = {}, {}
 
 local function prepare(shape)
-  shape.stride = 4 + (shape.extremes and 4 or 0) + #shape.fields
+  shape.at_squares = 4 + (shape.extremes and 4 or 0)
+  shape.at_fields = shape.at_squares + (shape.squares and 4 or 0)
+  shape.stride = shape.at_fields + 3 * #shape.fields
   shape.count = FIXED + #shape.windows * shape.stride
   shape.size = 8 * shape.count
   shape.format = '<' .. rep('d', shape.count)
-  shape.record = RECORD_SIZE + 8 * #shape.fields
+  shape.values = shape.squares and SQUARE_SIZE or 0 -- of what follows a RECORD: where the digests begin
+  shape.record = RECORD_SIZE + shape.values + 8 * #shape.fields
   shape.longest = max(0, unpack(shape.windows))
-  shape.plain = not shape.extremes and #shape.fields == 0
+  shape.plain = not (shape.extremes or shape.squares or shape.starts) and #shape.fields == 0
 end
 
 local function header(log)
@@ -170,7 +184,7 @@ end
 local function empty(kind, digest, shape)
   local name = kind .. digest
   local log = { name = name, digest = digest, key = base .. name, shape = shape, stored = false, buffer = '', ahead = 0 }
-  local h = { 0, 0, NEVER, NEVER, 0, NEVER, NEVER, 0, INF, INF, 0 }
+  local h = { 0, 0, NEVER, NEVER, 0, NEVER, NEVER, 0, INF, INF, 0, INF }
   for o = FIXED + 1, shape.count, shape.stride do
     for i = 0, shape.stride - 1 do
       h[o + i] = 0
@@ -233,24 +247,38 @@ local function rescan(log, o, from, to)
   end
 end
 
-local function tally(log, o, values, step)
-  local first = o + (log.shape.extremes and 8 or 4)
-  for f = 1, #log.shape.fields do
-    local value = sub(values, 8 * f - 7, 8 * f)
+local function count_of(o, f, value)
+  return o .. ':' .. f .. ':' .. value
+end
+
+-- Counts the values of a record in or out.
+local function tally(log, o, rest, step)
+  local h, shape = log.h, log.shape
+  for f = 1, #shape.fields do
+    local value = sub(rest, shape.values + 8 * f - 7, shape.values + 8 * f)
     if value ~= NOTHING then
-      local key, field = base .. 'd' .. log.digest, o .. ':' .. f .. ':' .. value
+      local key, field, at = base .. 'd' .. log.digest, count_of(o, f, value), o + shape.at_fields + 3 * f - 3
       local count = call('HINCRBY', key, field, step)
-      if step > 0 and count == 1 then
-        log.h[first + f - 1] = log.h[first + f - 1] + 1
-      elseif count == 0 then
-        call('HDEL', key, field)
-        log.h[first + f - 1] = log.h[first + f - 1] - 1
+      h[at] = h[at] + step
+      if step > 0 then
+        h[at + 1], h[at + 2] = h[at + 1] + (count == 1 and 1 or 0), h[at + 2] + 2 * count - 1
+      else
+        h[at + 1], h[at + 2] = h[at + 1] - (count == 0 and 1 or 0), h[at + 2] - 2 * count - 1
+        if count == 0 then
+          call('HDEL', key, field)
+        end
       end
     end
   end
 end
 
-local function enter(log, o, hi, lo, values)
+local function add_square(log, o, rest, step)
+  local h, at = log.h, o + log.shape.at_squares
+  local a, b, c, d = decode(SQUARE, rest)
+  h[at], h[at + 1], h[at + 2], h[at + 3] = h[at] + step * a, h[at + 1] + step * b, h[at + 2] + step * c, h[at + 3] + step * d
+end
+
+local function enter(log, o, hi, lo, rest)
   local h, shape = log.h, log.shape
   h[o + 2], h[o + 3] = h[o + 2] + hi, h[o + 3] + lo
   if shape.plain then
@@ -265,7 +293,10 @@ local function enter(log, o, hi, lo, values)
       h[o + 6], h[o + 7] = hi, lo
     end
   end
-  tally(log, o, values, 1)
+  if shape.squares then
+    add_square(log, o, rest, 1)
+  end
+  tally(log, o, rest, 1)
 end
 
 -- Moves a window's tail past all records before `to` and all not later than `limit`; gives the time of the last one.
@@ -285,8 +316,12 @@ local function leave(log, o, limit, to)
       if tail < front then
         h[o + 2], h[o + 3] = h[o + 2] - hi, h[o + 3] - lo
         if not shape.plain then
+          local rest = sub(records, pos + RECORD_SIZE, pos + size - 1)
           stale = stale or (hi == h[o + 4] and lo == h[o + 5]) or (hi == h[o + 6] and lo == h[o + 7])
-          tally(log, o, sub(records, pos + RECORD_SIZE, pos + size - 1), -1)
+          if shape.squares then
+            add_square(log, o, rest, -1)
+          end
+          tally(log, o, rest, -1)
         end
       end
       tail, last = tail + 1, time
@@ -338,25 +373,25 @@ local function advance(log, now)
 end
 
 -- `at_once`: a reading at this very time follows, so that the record need not be read back
-local function insert(log, time, tie, hi, lo, values, at_once)
+local function insert(log, time, tie, hi, lo, rest, at_once)
   local h, shape, n = log.h, log.shape, log.h[N]
   local at = n
   if n > 0 and time <= h[NEWEST] then
     at = search(log, h[HEAD], n, time, tie)
   end
-  local record = pack(RECORD, time, tie, hi, lo) .. values
+  local record = pack(RECORD, time, tie, hi, lo) .. rest
   if at == n then
     log.buffer = log.buffer .. record
   else
-    local rest = slice(log, at, n)
+    local behind = slice(log, at, n)
     if log.buffer ~= '' then
       write_out(log)
     end
-    call('SETRANGE', log.key, offset(log, at), record .. rest)
+    call('SETRANGE', log.key, offset(log, at), record .. behind)
     log.ahead = min(log.ahead, at)
   end
   h[N] = n + 1
-  h[NEWEST] = max(h[NEWEST], time)
+  h[NEWEST], h[FIRST] = max(h[NEWEST], time), min(h[FIRST], time)
   if at == h[HEAD] then
     h[HEAD_TIME] = time
   end
@@ -379,7 +414,7 @@ local function insert(log, time, tie, hi, lo, values, at_once)
       if at == h[o] then
         h[o + 1] = time
       end
-      enter(log, o, hi, lo, values)
+      enter(log, o, hi, lo, rest)
     else
       h[o] = h[o] + 1
     end
@@ -415,39 +450,57 @@ local function sum(log, o, tail, front)
   return hi + more_hi - less_hi, lo + more_lo - less_lo
 end
 
-local function survey(log, tail, front, extra, sets)
+-- What the records say that is in no sum: extremes (two limbs each), squares (four limbs), and of each field its counts.
+local function survey(log, tail, front, extra)
   local shape = log.shape
-  local size, h = shape.record, { 0, 0, 0, 0 }
+  local size, extremes, squares, sets, first = shape.record, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, {}, true
+  for f = 1, #shape.fields do
+    sets[f] = {}
+  end
   local records = slice(log, tail, front)
   if extra then
-    records = records .. pack(RECORD, 0, 0, extra.hi, extra.lo) .. extra.values
+    records = records .. pack(RECORD, 0, 0, extra.hi, extra.lo) .. extra.rest
   end
-  local first = true
   for pos = 1, #records, size do
     local _, _, hi, lo = decode(RECORD, records, pos)
-    if first or hi < h[1] or (hi == h[1] and lo < h[2]) then
-      h[1], h[2] = hi, lo
+    local rest = pos + RECORD_SIZE
+    if first or hi < extremes[1] or (hi == extremes[1] and lo < extremes[2]) then
+      extremes[1], extremes[2] = hi, lo
     end
-    if first or hi > h[3] or (hi == h[3] and lo > h[4]) then
-      h[3], h[4] = hi, lo
+    if first or hi > extremes[3] or (hi == extremes[3] and lo > extremes[4]) then
+      extremes[3], extremes[4] = hi, lo
     end
     first = false
+    for i, limb in ipairs(shape.squares and { decode(SQUARE, records, rest) } or {}) do
+      squares[i] = (squares[i] or 0) + limb -- the fifth is the place behind
+    end
     for f = 1, #shape.fields do
-      local value = sub(records, pos + RECORD_SIZE + 8 * f - 8, pos + RECORD_SIZE + 8 * f - 1)
-      if value ~= NOTHING and not sets[f][value] then
-        sets[f][value] = true
-        sets[f].count = sets[f].count + 1
+      local from = rest + shape.values + 8 * f - 8
+      local value = sub(records, from, from + 7)
+      if value ~= NOTHING then
+        sets[f][value] = (sets[f][value] or 0) + 1
       end
     end
   end
-  return h
+  return extremes, squares, sets
 end
 
--- Writes into raw from `at` on: (count, sum) of each window, then (lowest, highest) of each, then numbers of distinct values.
-local function peek(log, now, at, extra)
-  local h, shape = log.h, log.shape
-  local front = search(log, h[HEAD], h[N], now)
-  local tails = {}
+-- How many records have a value, how many values there are, how alike they are (the sum of the squares of their counts), and
+-- how often there is this one.
+local function counts_of(set, value)
+  local total, distinct, alike = 0, 0, 0
+  for _, count in pairs(set) do
+    total, distinct, alike = total + count, distinct + 1, alike + count * count
+  end
+  return total, distinct, alike, set[value] or 0
+end
+
+-- Writes into raw from `at` on: (count, sum) of each window; then of each, where they are asked for, the extremes, the sum of the
+-- squares, the time of the first record; then of each and each field the numbers of `counts_of`. `event` is what is
+-- read for; with `extra` as if it were a record too.
+local function peek(log, now, at, event, extra)
+  local h, shape, windows = log.h, log.shape, #log.shape.windows
+  local front, tails = search(log, h[HEAD], h[N], now), {}
   for w, window in ipairs(shape.windows) do
     local tail = search(log, h[HEAD], front, now - window)
     local hi, lo = sum(log, FIXED + 1 + (w - 1) * shape.stride, tail, front)
@@ -461,48 +514,83 @@ local function peek(log, now, at, extra)
   if shape.plain then
     return
   end
-  local distinct = at + (shape.extremes and 2 * #tails or 0)
-  for _, tail in ipairs(tails) do
-    local sets = {}
-    for f = 1, #shape.fields do
-      sets[f] = { count = 0 }
-    end
-    local extremes = survey(log, tail, front, extra, sets)
+  local at_squares = at + (shape.extremes and 2 * windows or 0)
+  local at_starts = at_squares + (shape.squares and windows or 0)
+  local at_fields = at_starts + (shape.starts and windows or 0)
+  for w, tail in ipairs(tails) do
+    local extremes, squares, sets = survey(log, tail, front, extra)
     if shape.extremes then
-      raw[at], raw[at + 1] = whole(extremes[1], extremes[2]), whole(extremes[3], extremes[4])
-      at = at + 2
+      raw[at + 2 * w - 2], raw[at + 2 * w - 1] = whole(extremes[1], extremes[2]), whole(extremes[3], extremes[4])
     end
-    for f = 1, #shape.fields do
-      raw[distinct] = sets[f].count
-      distinct = distinct + 1
+    if shape.squares then
+      raw[at_squares + w - 1] = wholly(squares[1], squares[2], squares[3], squares[4])
+    end
+    if shape.starts then
+      raw[at_starts + w - 1] = tail < front and (decode('<d', view(log, tail, tail + 1))) or extra and now or NEVER
+    end
+    for f, field in ipairs(shape.fields) do
+      local i = at_fields
+      raw[i], raw[i + 1], raw[i + 2], raw[i + 3] = counts_of(sets[f], event.values[field + 1])
+      at_fields = i + 4
     end
   end
 end
 
-local function read(log, now, at)
+-- Of each window and field how often its records have the event's value, as it is counted in the log's accumulators.
+local function own_counts(log, event)
+  local shape, names, places = log.shape, {}, {}
+  local own, i = {}, 0
+  for o = FIXED + 1, shape.count, shape.stride do
+    for f, field in ipairs(shape.fields) do
+      local value = event.values[field + 1]
+      i = i + 1
+      own[i] = 0
+      if value ~= NOTHING then
+        names[#names + 1], places[#places + 1] = count_of(o, f, value), i
+      end
+    end
+  end
+  local counts = #names > 0 and call('HMGET', base .. 'd' .. log.digest, unpack(names)) or {}
+  for n, place in ipairs(places) do
+    own[place] = tonumber(counts[n] or 0)
+  end
+  return own
+end
+
+local function read(log, now, at, event)
   local h, shape = log.h, log.shape
   if now < h[CLOCK] then
-    return peek(log, now, at)
+    return peek(log, now, at, event)
   end
   advance(log, now)
-  local front = h[FRONT]
-  for o = FIXED + 1, shape.count, shape.stride do
+  local front, stride = h[FRONT], shape.stride
+  for o = FIXED + 1, shape.count, stride do
     raw[at], raw[at + 1] = front - h[o], whole(h[o + 2], h[o + 3])
     at = at + 2
   end
   if shape.plain then
     return
   end
-  if shape.extremes then
-    for o = FIXED + 1, shape.count, shape.stride do
-      raw[at], raw[at + 1] = whole(h[o + 4], h[o + 5]), whole(h[o + 6], h[o + 7])
-      at = at + 2
-    end
+  for o = FIXED + 1, shape.extremes and shape.count or 0, stride do
+    raw[at], raw[at + 1] = whole(h[o + 4], h[o + 5]), whole(h[o + 6], h[o + 7])
+    at = at + 2
   end
-  for o = FIXED + 1, shape.count, shape.stride do
-    for f = shape.stride - #shape.fields, shape.stride - 1 do
-      raw[at] = h[o + f]
-      at = at + 1
+  for o = FIXED + 1 + shape.at_squares, shape.squares and shape.count or 0, stride do
+    raw[at] = wholly(h[o], h[o + 1], h[o + 2], h[o + 3])
+    at = at + 1
+  end
+  for o = FIXED + 1, shape.starts and shape.count or 0, stride do
+    raw[at] = h[o + 1] -- an event is in its own windows: none is empty
+    at = at + 1
+  end
+  if #shape.fields > 0 then
+    local own, i = own_counts(log, event), 0
+    for o = FIXED + 1, shape.count, stride do
+      for place = o + shape.at_fields, o + stride - 1, 3 do
+        i = i + 1
+        raw[at], raw[at + 1], raw[at + 2], raw[at + 3] = h[place], h[place + 1], h[place + 2], own[i]
+        at = at + 4
+      end
     end
   end
 end
@@ -528,6 +616,9 @@ local function follow(log, event, at)
   if n == h[HEAD] then
     h[HEAD_TIME] = time
   end
+  if h[FIRST] == INF then
+    h[FIRST] = time
+  end
   h[N], h[FRONT], h[NEWEST], h[CLOCK] = n + 1, n + 1, time, time
   log.buffer = log.buffer .. pack(RECORD, time, event.tie, hi, lo)
 end
@@ -543,6 +634,11 @@ local function last(log, time)
     return (decode('<d', record, first))
   end
   return h[FLOOR] <= time and h[FLOOR] or NEVER
+end
+
+-- The time of the first record there ever was; NEVER where that is later than `time`.
+local function first(log, time)
+  return log.h[FIRST] <= time and log.h[FIRST] or NEVER
 end
 
 local function partial(log, now)
@@ -762,12 +858,13 @@ end
 
 local NO_RAW = '\144'
 
-local function values_of(shape, event)
-  local values = {}
-  for f, field in ipairs(shape.fields) do
-    values[f] = event.values[field + 1]
+-- What follows a RECORD.
+local function rest_of(shape, event)
+  local rest = shape.squares and event.square or ''
+  for _, field in ipairs(shape.fields) do
+    rest = rest .. event.values[field + 1]
   end
-  return table.concat(values)
+  return rest
 end
 
 -- Whether `follow` does. An event is read as soon as it is inserted, so that no window is behind the newest one, or ahead of it.
@@ -776,15 +873,17 @@ local function follows(log, time)
 end
 
 local function add_in_place(log, event, at)
-  local values = values_of(log.shape, event)
-  insert(log, event.time, event.tie, event.hi, event.lo, values, event.time >= log.h[CLOCK])
-  read(log, event.time, at)
+  insert(log, event.time, event.tie, event.hi, event.lo, rest_of(log.shape, event), event.time >= log.h[CLOCK])
+  read(log, event.time, at, event)
 end
 
 local function add_events(digest, entity, event)
   local shape = entity.events
   local log = touch('t', digest, shape)
   local h, time = log.h, event.time
+  if shape.first then
+    raw[entity.last + 1] = first(log, time)
+  end
   if follows(log, time) then
     raw[entity.last] = h[NEWEST]
     follow(log, event, entity.first)
@@ -801,8 +900,11 @@ end
 local function peek_events(digest, entity, event)
   local shape = entity.events
   local log = find('t', digest, shape) or empty('t', digest, shape)
-  peek(log, event.time, entity.first, { hi = event.hi, lo = event.lo, values = values_of(shape, event) })
+  peek(log, event.time, entity.first, event, { hi = event.hi, lo = event.lo, rest = rest_of(shape, event) })
   raw[entity.last] = last(log, event.time)
+  if shape.first then
+    raw[entity.last + 1] = first(log, event.time)
+  end
   return partial(log, event.time)
 end
 
@@ -821,7 +923,7 @@ local function features(event, one)
         approximate = one(digest, entity, event) or approximate
       end
       if entity.labels then
-        approximate = read_labels(digest, entity.labels, event.arrived, entity.last + 1) or approximate
+        approximate = read_labels(digest, entity.labels, event.arrived, entity.said) or approximate
       end
     end
   end
@@ -927,6 +1029,7 @@ local function apply()
       id, event.body, event.time, event.arrived, event.tie, event.hi, event.lo, pos = decode(EVENT, items, pos + 1)
       pos = texts(16, #plan.entities, pos, event.digests)
       pos = texts(8, plan.values, pos, event.values)
+      event.square, pos = sub(items, pos, pos + plan.square - 1), pos + plan.square
       transaction(number, id, event)
     else
       local said = {}

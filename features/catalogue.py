@@ -28,18 +28,34 @@ class Kind(StrEnum):
     MEAN = "mean"
     MIN = "min"
     MAX = "max"
-    DISTINCT = "distinct"  # different values of `field` (an entity or a mapped text)
+    STD = "std"  # of amounts: the sample's standard deviation; NaN of fewer than two
+    DISTINCT = "distinct"  # different values of `field`: an entity, a mapped text, or one of CALENDAR
+    ENTROPY = "entropy"  # of `field`, in bits: Renyi's of order 2, -log2 of the chance that two events are alike; NaN of none
+    SHARE = "share"  # of the events that have a value of `field`: those that have this event's; NaN where it has none
+    NEW = "new"  # 1.0 where no earlier event in the window has this event's value of `field`; NaN where it has none
+    GAP = "gap"  # mean seconds from one event to the next; NaN of fewer than two
+    VELOCITY = "velocity"  # events a time here, against events a time in the longer window `against_us`
     # of an entity's events before this one
     SINCE_LAST = "since_last"  # seconds; NaN at the first
+    SINCE_FIRST = "since_first"  # seconds since the first event there ever was; NaN at it
     RATIO = "ratio"  # this amount to the mean of the earlier ones in the window; NaN where there are none
+    ZSCORE = "zscore"  # this amount less the mean of the earlier ones, in their standard deviations; NaN where that is none
     # of the labels of an entity's events, by their arrival: those in (arrival - window, arrival]
     LABELS = "labels"  # how many arrived
     FRAUDS = "frauds"  # how many of them say fraud
-    RISK = "risk"  # frauds / labels; 0.0 where none arrived
+    RISK = "risk"  # frauds / labels; 0.0 where none arrived; with a prior (f, n): (frauds + f) / (labels + n)
 
 
 ZONED = frozenset({Kind.WEEKEND, Kind.NIGHT, Kind.HOUR})
 """Kinds whose value depends on the profile's zone."""
+
+
+HOUR_OF_DAY, WEEKDAY = "@hour", "@weekday"
+CALENDAR = {"hour": HOUR_OF_DAY, "weekday": WEEKDAY}
+"""Fields that an event has by its time, in the profile's zone: as a profile writes them, and as a feature names them."""
+
+FIELDS = frozenset({Kind.DISTINCT, Kind.ENTROPY, Kind.SHARE, Kind.NEW})
+"""Kinds that look at a field's values."""
 
 
 class Feature(msgspec.Struct, frozen=True):
@@ -49,8 +65,10 @@ class Feature(msgspec.Struct, frozen=True):
     kind: Kind
     entity: str = ""  # "" for features of the event alone
     window_us: int = 0
-    field: str = ""  # NUMBER: the field; DISTINCT: the entity or field that is counted
+    field: str = ""  # NUMBER, and kinds of FIELDS: the entity or field that is meant
     words: str = ""  # the meaning, for people
+    against_us: int = 0  # VELOCITY: the longer window
+    prior: tuple[int, int] = (0, 0)  # RISK: (frauds, labels) that count as if they had arrived
 
 
 class FeatureSet(msgspec.Struct, frozen=True):
@@ -84,8 +102,11 @@ def feature_hash(feature: Feature, timezone: str = "UTC") -> str:
     >>> feature_hash(weekend, "UTC") == feature_hash(weekend, "Europe/Paris")
     False
     """
-    zone = timezone if feature.kind in ZONED else ""
-    return _digest(feature.name, feature.kind.value, feature.entity, feature.window_us, feature.field, zone)
+    zone = timezone if feature.kind in ZONED or feature.field in CALENDAR.values() else ""
+    more = [each for each in (feature.against_us, feature.prior) if each not in (0, (0, 0))]
+    return _digest(
+        feature.name, feature.kind.value, feature.entity, feature.window_us, feature.field, zone, *more
+    )
 
 
 def _digest(*parts: object) -> str:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from features.catalogue import DAY_US, Feature, FeatureSet, Kind
+from features.catalogue import DAY_US, FIELDS, HOUR_OF_DAY, WEEKDAY, Feature, FeatureSet, Kind
 from features.events import Transaction, to_datetime
 from features.money import EXPONENTS
 from features.windows import NEVER, Shape
@@ -31,11 +31,12 @@ MAX_RECORDS = (
     1_000_000  # the stores' sums of so many amounts stay exact (Redis' Lua adds two limbs in doubles)
 )
 
-OF_EVENTS = frozenset(
-    {Kind.COUNT, Kind.SUM, Kind.MEAN, Kind.MIN, Kind.MAX, Kind.DISTINCT, Kind.SINCE_LAST, Kind.RATIO}
-)
 OF_LABELS = frozenset({Kind.LABELS, Kind.FRAUDS, Kind.RISK})
+ALONE = frozenset({Kind.AMOUNT, Kind.NUMBER, Kind.WEEKEND, Kind.NIGHT, Kind.HOUR})
+OF_EVENTS = frozenset(Kind) - OF_LABELS - ALONE
+WITHOUT_WINDOW = frozenset({Kind.SINCE_LAST, Kind.SINCE_FIRST})
 EXTREMES = frozenset({Kind.MIN, Kind.MAX})
+SQUARES = frozenset({Kind.STD, Kind.ZSCORE})
 
 
 class EntityPlan(msgspec.Struct, frozen=True):
@@ -49,22 +50,31 @@ class EntityPlan(msgspec.Struct, frozen=True):
 
     @property
     def last(self) -> int:
-        """Where raw holds the time of the event before (NEVER: none); it ends the part of the events."""
-        return self.start + (_width(self.events) if self.events else 0)
+        """Where raw holds the time of the event before (NEVER: none), and behind it that of the first if it is asked for."""
+        return self.start + (self.events.width if self.events else 0)
+
+    @property
+    def said(self) -> int:
+        """Where raw holds what the labels say."""
+        return self.last + (1 + self.events.first if self.events else 0)
 
     @property
     def absent(self) -> list[int]:
         """What is answered of an event that does not name the entity."""
-        zeros = [0] * self.width
-        if self.events:
-            zeros[self.last - self.start] = NEVER
-        return zeros
+        if self.events is None:
+            return [0] * self.width
+        shape, told = self.events, [0] * self.width
+        starts = shape.at_starts
+        told[starts : starts + len(shape.windows) * shape.starts] = [NEVER] * (
+            len(shape.windows) * shape.starts
+        )
+        told[self.last - self.start : self.said - self.start] = [NEVER] * (self.said - self.last)
+        return told
 
     @property
     def width(self) -> int:
         """How many integers it answers."""
-        events = _width(self.events) + 1 if self.events else 0
-        return events + (2 * len(self.labels.windows) if self.labels else 0)
+        return self.said - self.start + (self.labels.width if self.labels else 0)
 
 
 class Plan:
@@ -75,12 +85,13 @@ class Plan:
         _check(feature_set)
         self.feature_set = feature_set
         self.memory_us = max(feature_set.remember_us, feature_set.label_horizon_us)
-        self.fields = tuple(dict.fromkeys(f.field for f in feature_set.features if f.kind is Kind.DISTINCT))
+        self.fields = tuple(dict.fromkeys(f.field for f in feature_set.features if f.kind in FIELDS))
         self.entities = _entities(feature_set, self.fields)
         self.owners = tuple(i for i, entity in enumerate(self.entities) if entity.labels)
         self.idle_us = max((s.idle_us for e in self.entities for s in (e.events, e.labels) if s), default=0)
         self.need_us = max(self.memory_us, self.idle_us) + feature_set.label_horizon_us
         self.width = sum(entity.width for entity in self.entities)
+        self._local = _local_us(feature_set.timezone)
         self._readers = [self._reader(field) for field in self.fields]
         self._computes = [self._compute(feature) for feature in feature_set.features]
 
@@ -92,7 +103,7 @@ class Plan:
         return self.feature_set.entities.index(entity)
 
     def values(self, event: Transaction) -> list[str]:
-        """What DISTINCT features count of an event, in the order of `fields`; "" where it has none."""
+        """What is counted of an event, in the order of `fields`; "" where it has none."""
         return [read(event) for read in self._readers]
 
     def vector(self, event: Transaction, raw: Raw) -> tuple[float, ...]:
@@ -105,11 +116,15 @@ class Plan:
         if field in names:
             index = names.index(field)
             return lambda event: event.entities[index]
+        if field == HOUR_OF_DAY:
+            return lambda event: str(self._local(event.time_us) % DAY_US // HOUR_US)
+        if field == WEEKDAY:
+            return lambda event: str(self._local(event.time_us) // DAY_US % 7)
         return lambda event: str(event.fields.get(field, ""))
 
     def _compute(self, feature: Feature) -> Compute:
         if not feature.entity:
-            return _of_the_event(feature, self.feature_set.timezone)
+            return _of_the_event(feature, self._local)
         entity = next(each for each in self.entities if each.name == feature.entity)
         if feature.kind in OF_LABELS:
             return _of_labels(feature, entity)
@@ -126,8 +141,10 @@ def _check(feature_set: FeatureSet) -> None:
             raise ValueError(
                 f"the feature {feature.name} is of {feature.entity!r}, which is no entity of the set"
             )
-        if feature.entity and feature.kind is not Kind.SINCE_LAST and feature.window_us <= 0:
+        if feature.entity and feature.kind not in WITHOUT_WINDOW and feature.window_us <= 0:
             raise ValueError(f"the feature {feature.name} needs a window longer than nothing")
+        if feature.kind is Kind.VELOCITY and feature.against_us <= feature.window_us:
+            raise ValueError(f"the feature {feature.name} needs a longer window to compare with")
 
 
 def _entities(feature_set: FeatureSet, fields: Sequence[str]) -> tuple[EntityPlan, ...]:
@@ -144,47 +161,59 @@ def _entities(feature_set: FeatureSet, fields: Sequence[str]) -> tuple[EntityPla
 
 
 def _shape(features: Sequence[Feature], feature_set: FeatureSet, fields: Sequence[str]) -> Shape:
-    windows = tuple(sorted({feature.window_us for feature in features} - {0}))
+    windows = tuple(sorted({us for each in features for us in (each.window_us, each.against_us)} - {0}))
+    kinds = {feature.kind for feature in features}
     keep_us = max(windows, default=0) + feature_set.remember_us
     return Shape(
         windows=windows,
         keep_us=keep_us,
         idle_us=max(keep_us, feature_set.label_horizon_us) + DAY_US,  # a day: times may run ahead of arrivals
         records=feature_set.records,
-        extremes=any(feature.kind in EXTREMES for feature in features),
-        fields=tuple(sorted({fields.index(f.field) for f in features if f.kind is Kind.DISTINCT})),
+        extremes=not kinds.isdisjoint(EXTREMES),
+        squares=not kinds.isdisjoint(SQUARES),
+        starts=Kind.GAP in kinds,
+        first=Kind.SINCE_FIRST in kinds,
+        fields=tuple(sorted({fields.index(each.field) for each in features if each.kind in FIELDS})),
     )
-
-
-def _width(shape: Shape) -> int:
-    return len(shape.windows) * (2 + 2 * shape.extremes + len(shape.fields))
 
 
 def _of_labels(feature: Feature, entity: EntityPlan) -> Compute:
     assert entity.labels
-    labels = entity.last + (entity.events is not None) + 2 * entity.labels.windows.index(feature.window_us)
+    labels = entity.said + 2 * entity.labels.windows.index(feature.window_us)
     frauds = labels + 1
     match feature.kind:
         case Kind.LABELS:
             return lambda event, raw, scale: float(raw[labels])
         case Kind.FRAUDS:
             return lambda event, raw, scale: float(raw[frauds])
-    return lambda event, raw, scale: raw[frauds] / raw[labels] if raw[labels] else 0.0
+    more_frauds, more_labels = feature.prior
+
+    def risk(event: Transaction, raw: Raw, scale: int) -> float:
+        total = raw[labels] + more_labels
+        return (raw[frauds] + more_frauds) / total if total else 0.0
+
+    return risk
 
 
 def _of_events(feature: Feature, entity: EntityPlan, fields: Sequence[str]) -> Compute:
-    if feature.kind is Kind.SINCE_LAST:
-        return _since_last(entity.last)
     assert entity.events
     shape = entity.events
+    if feature.kind in WITHOUT_WINDOW:
+        return _since(entity.last + (feature.kind is Kind.SINCE_FIRST))
     w, windows = shape.windows.index(feature.window_us), len(shape.windows)
     count = entity.start + 2 * w
     if feature.kind in EXTREMES:
         return _extreme(count, count + 2 * windows + (feature.kind is Kind.MAX))
-    if feature.kind is Kind.DISTINCT:
-        first = entity.start + windows * (2 + 2 * shape.extremes) + w * len(shape.fields)
-        distinct = first + shape.fields.index(fields.index(feature.field))
-        return lambda event, raw, scale: float(raw[distinct])
+    if feature.kind in SQUARES:
+        return (_std if feature.kind is Kind.STD else _zscore)(count, entity.start + shape.at_squares + w)
+    if feature.kind in FIELDS:
+        which = w * len(shape.fields) + shape.fields.index(fields.index(feature.field))
+        return _of_values(feature.kind, entity.start + shape.at_fields + 4 * which)
+    if feature.kind is Kind.GAP:
+        return _gap(count, entity.start + shape.at_starts + w)
+    if feature.kind is Kind.VELOCITY:
+        longer = entity.start + 2 * shape.windows.index(feature.against_us)
+        return _velocity(count, longer, feature)
     return _summed(feature.kind, count)
 
 
@@ -210,24 +239,81 @@ def _ratio(count: int, total: int) -> Compute:
     return ratio
 
 
+def _spread(count: int, total: int, squares: int) -> int:
+    """The sample's variance times count * (count - 1): whole numbers until the end, so that nothing is cancelled."""
+    return count * squares - total * total
+
+
+def _std(count: int, squares: int) -> Compute:
+    def std(event: Transaction, raw: Raw, scale: int) -> float:
+        n = raw[count]
+        if n < 2:
+            return math.nan
+        return math.sqrt(_spread(n, raw[count + 1], raw[squares]) / (n * (n - 1))) / scale
+
+    return std
+
+
+def _zscore(count: int, squares: int) -> Compute:
+    def zscore(event: Transaction, raw: Raw, scale: int) -> float:
+        n, amount = raw[count] - 1, event.amount  # of the window without this event
+        total = raw[count + 1] - amount
+        spread = _spread(n, total, raw[squares] - amount * amount)
+        if n < 2 or not spread:
+            return math.nan
+        away = n * amount - total  # n times as far as it is from the mean
+        return math.copysign(math.sqrt(away * away * (n - 1) / (spread * n)), away)
+
+    return zscore
+
+
+def _of_values(kind: Kind, at: int) -> Compute:
+    total, distinct, alike, own = at, at + 1, at + 2, at + 3
+    match kind:
+        case Kind.DISTINCT:
+            return lambda event, raw, scale: float(raw[distinct])
+        case Kind.ENTROPY:
+            return lambda event, raw, scale: (
+                math.log2(raw[total] ** 2 / raw[alike]) if raw[total] else math.nan
+            )
+        case Kind.SHARE:
+            return lambda event, raw, scale: raw[own] / raw[total] if raw[own] else math.nan
+    return lambda event, raw, scale: float(raw[own] == 1) if raw[own] else math.nan
+
+
+def _gap(count: int, start: int) -> Compute:
+    def gap(event: Transaction, raw: Raw, scale: int) -> float:
+        return (event.time_us - raw[start]) / (SECOND_US * (raw[count] - 1)) if raw[count] > 1 else math.nan
+
+    return gap
+
+
+def _velocity(short: int, longer: int, feature: Feature) -> Compute:
+    short_us, longer_us = feature.window_us, feature.against_us
+
+    def velocity(event: Transaction, raw: Raw, scale: int) -> float:
+        return raw[short] * longer_us / (raw[longer] * short_us) if raw[longer] else math.nan
+
+    return velocity
+
+
 def _extreme(count: int, at: int) -> Compute:
     return lambda event, raw, scale: raw[at] / scale if raw[count] else math.nan
 
 
-def _since_last(last: int) -> Compute:
+def _since(at: int) -> Compute:
     def since(event: Transaction, raw: Raw, scale: int) -> float:
-        return (event.time_us - raw[last]) / SECOND_US if raw[last] != NEVER else math.nan
+        return (event.time_us - raw[at]) / SECOND_US if raw[at] != NEVER else math.nan
 
     return since
 
 
-def _of_the_event(feature: Feature, timezone: str) -> Compute:
+def _of_the_event(feature: Feature, local: Callable[[int], int]) -> Compute:
     match feature.kind:
         case Kind.AMOUNT:
             return lambda event, raw, scale: event.amount / scale
         case Kind.NUMBER:
             return _number(feature.field)
-    local = _local_us(timezone)
     match feature.kind:
         case Kind.WEEKEND:  # 1970 began on a Thursday
             return lambda event, raw, scale: float((local(event.time_us) // DAY_US + 3) % 7 >= 5)

@@ -1,10 +1,14 @@
 """The grammar of a profile's ``declare`` lines: one line each, several windows make several features.
 
 amount | weekend | night | hour | number FIELD
-count | labels | frauds | risk              by ENTITY over WINDOW...
-sum | mean | min | max | ratio  [of] amount by ENTITY over WINDOW...
-distinct FIELD                              by ENTITY over WINDOW...
-since last                                  by ENTITY
+count | gap | labels | frauds | risk                         by ENTITY over WINDOW...
+sum | mean | std | min | max | ratio | zscore  [of] amount   by ENTITY over WINDOW...
+distinct | entropy | share | new FIELD                       by ENTITY over WINDOW...
+velocity                                                     by ENTITY over WINDOW... against WINDOW
+since last | since first                                     by ENTITY
+
+FIELD is an entity, a field of [source] texts, or `hour` or `weekday` of the event. A risk may end with `prior 1/50`: as if of
+50 more labels one had been a fraud.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from difflib import get_close_matches
 
 import msgspec
 
-from features.catalogue import Feature, Kind
+from features.catalogue import CALENDAR, Feature, Kind
 
 SECOND_US = 1_000_000
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800, "y": 31_536_000}
@@ -31,15 +35,24 @@ ALONE = {
 OF_AMOUNTS = {
     "sum": (Kind.SUM, "sum of the amounts of this {entity}'s events in the last {window}, this one included"),
     "mean": (Kind.MEAN, "mean amount of this {entity}'s events in the last {window}, this one included"),
+    "std": (
+        Kind.STD,
+        "standard deviation of the amounts of this {entity}'s events in the last {window}, this one included",
+    ),
     "min": (Kind.MIN, "lowest amount of this {entity}'s events in the last {window}, this one included"),
     "max": (Kind.MAX, "highest amount of this {entity}'s events in the last {window}, this one included"),
     "ratio": (
         Kind.RATIO,
         "this amount against the mean of this {entity}'s earlier events in the last {window}",
     ),
+    "zscore": (
+        Kind.ZSCORE,
+        "how far this amount is from the mean of this {entity}'s earlier events in the last {window}, in their standard deviations",
+    ),
 }
 OF_EVENTS = {
     "count": (Kind.COUNT, "number of this {entity}'s events in the last {window}, this one included"),
+    "gap": (Kind.GAP, "mean seconds between this {entity}'s events of the last {window}, this one included"),
     "labels": (Kind.LABELS, "number of labels of this {entity}'s events that arrived in the last {window}"),
     "frauds": (
         Kind.FRAUDS,
@@ -50,9 +63,32 @@ OF_EVENTS = {
         "share of frauds among the labels of this {entity}'s events that arrived in the last {window}",
     ),
 }
-DISTINCT_WORDS = "number of different values of {field} in this {entity}'s events in the last {window}"
-SINCE_WORDS = "seconds since this {entity}'s last event"
-VERBS = (*ALONE, "number", *OF_AMOUNTS, *OF_EVENTS, "distinct", "since")
+OF_VALUES = {
+    "distinct": (
+        Kind.DISTINCT,
+        "number of different values of {field} in this {entity}'s events in the last {window}",
+    ),
+    "entropy": (
+        Kind.ENTROPY,
+        "how mixed {field} is in this {entity}'s events in the last {window}, in bits (0: always the same)",
+    ),
+    "share": (
+        Kind.SHARE,
+        "share of this {entity}'s events in the last {window} that have this event's {field}, this one included",
+    ),
+    "new": (
+        Kind.NEW,
+        "1 if none of this {entity}'s earlier events in the last {window} has this event's {field}",
+    ),
+}
+VELOCITY_WORDS = (
+    "how many times as often this {entity} has events in the last {window} as in the last {longer}"
+)
+SINCE = {
+    "last": (Kind.SINCE_LAST, "seconds since this {entity}'s last event"),
+    "first": (Kind.SINCE_FIRST, "seconds since this {entity}'s first event"),
+}
+VERBS = (*ALONE, "number", *OF_AMOUNTS, *OF_EVENTS, *OF_VALUES, "velocity", "since")
 
 
 class DeclarationError(ValueError):
@@ -111,10 +147,14 @@ class _Line:
             return self._number(rest)
         if verb in OF_AMOUNTS:
             return self._windowed(*OF_AMOUNTS[verb], f"{verb}_amount", self._amount(verb, rest))
+        if verb == "risk":
+            return self._risk(rest)
         if verb in OF_EVENTS:
             return self._windowed(*OF_EVENTS[verb], verb, rest)
-        if verb == "distinct":
-            return self._distinct(rest)
+        if verb in OF_VALUES:
+            return self._of_values(verb, rest)
+        if verb == "velocity":
+            return self._velocity(rest)
         if verb == "since":
             return self._since(rest)
         raise self._error(f"{verb!r} is not a feature{meant(verb, VERBS)}; known are {', '.join(VERBS)}")
@@ -137,21 +177,51 @@ class _Line:
             raise self._error(f'write "{verb} amount by ENTITY over WINDOW": it is measured of amounts')
         return without_of[1:]
 
-    def _distinct(self, rest: list[str]) -> list[Feature]:
+    def _of_values(self, verb: str, rest: list[str]) -> list[Feature]:
         if not rest or rest[0] == "by":
-            raise self._error('write "distinct FIELD by ENTITY over WINDOW"')
+            raise self._error(f'write "{verb} FIELD by ENTITY over WINDOW"')
         known = (*self._scope.entities, *self._scope.texts)
-        field = self._one_of(rest[0], known, "an entity or a field of [source] texts")
-        words = DISTINCT_WORDS.replace("{field}", field)
-        return self._windowed(Kind.DISTINCT, words, f"distinct_{field}", rest[1:], field)
+        name = rest[0]
+        field = CALENDAR.get(name, name) if name not in known else name
+        if field == name:
+            self._one_of(name, known, "an entity, a field of [source] texts, hour or weekday")
+        kind, words = OF_VALUES[verb]
+        return self._windowed(kind, words.replace("{field}", name), f"{verb}_{name}", rest[1:], field)
+
+    def _risk(self, rest: list[str]) -> list[Feature]:
+        kind, words = OF_EVENTS["risk"]
+        if rest[-2:-1] != ["prior"]:
+            return self._windowed(kind, words, "risk", rest)
+        prior = self._prior(rest[-1])
+        words += f", as if {prior[0]} of {prior[1]} more had been frauds"
+        features = self._windowed(kind, words, "risk", rest[:-2])
+        return [msgspec.structs.replace(each, prior=prior) for each in features]
+
+    def _prior(self, text: str) -> tuple[int, int]:
+        found = re.fullmatch(r"([0-9]{1,6})/([1-9][0-9]{0,5})", text)
+        if found is None or int(found[1]) > int(found[2]):
+            raise self._error(f'{text!r} is not a prior: write frauds/labels, such as "prior 1/50"')
+        return int(found[1]), int(found[2])
+
+    def _velocity(self, rest: list[str]) -> list[Feature]:
+        if rest[-2:-1] != ["against"]:
+            raise self._error('it ends with "against WINDOW", such as "velocity by card over 1h against 30d"')
+        against_us, longer = self._duration(rest[-1]), rest[-1]
+        words = VELOCITY_WORDS.replace("{longer}", duration_words(longer))
+        features = self._windowed(Kind.VELOCITY, words, "velocity", rest[:-2])
+        for feature in features:
+            if feature.window_us >= against_us:
+                raise self._error(f"the window behind against, {longer}, must be longer than those before it")
+        return [
+            msgspec.structs.replace(each, name=f"{each.name}_{longer}", against_us=against_us)
+            for each in features
+        ]
 
     def _since(self, rest: list[str]) -> list[Feature]:
-        if rest[:2] != ["last", "by"] or len(rest) != 3:
-            raise self._error('write "since last by ENTITY"')
-        entity = self._entity(rest[2])
-        return [
-            Feature(f"{entity}_since_last", Kind.SINCE_LAST, entity, words=SINCE_WORDS.format(entity=entity))
-        ]
+        if len(rest) != 3 or rest[0] not in SINCE or rest[1] != "by":
+            raise self._error('write "since last by ENTITY" or "since first by ENTITY"')
+        entity, (kind, words) = self._entity(rest[2]), SINCE[rest[0]]
+        return [Feature(f"{entity}_since_{rest[0]}", kind, entity, words=words.format(entity=entity))]
 
     def _windowed(self, kind: Kind, words: str, stem: str, rest: list[str], field: str = "") -> list[Feature]:
         if len(rest) < 4 or rest[0] != "by" or rest[2] != "over":

@@ -36,6 +36,7 @@ VECTORS = frozenset({Status.FRESH, Status.DUPLICATE, Status.LATE})
 NO_DIGEST, NO_VALUE = bytes(16), bytes(8)
 LIMB = 32
 LOW = (1 << LIMB) - 1
+SQUARE = 16  # bytes of an amount's square
 APPROXIMATE, WIDE = 1, 2  # marks of an answer: WIDE has sums of two limbs
 
 SEQ = struct.Struct("<d")
@@ -47,7 +48,9 @@ class Packer:
 
     def __init__(self, plan: Plan, hash_key: bytes) -> None:
         digests, values = len(plan.entities), len(plan.fields)
-        self._transaction = struct.Struct("<B16s8sddIdd" + "16s" * digests + "8s" * values).pack
+        self._squared = any(entity.events and entity.events.squares for entity in plan.entities)
+        square = f"{SQUARE}s" * self._squared
+        self._transaction = struct.Struct("<B16s8sddIdd" + "16s" * digests + "8s" * values + square).pack
         self._label = struct.Struct("<B16s8sIBd8s").pack
         self._plan = plan
         self._hash_key = hash_key
@@ -74,6 +77,7 @@ class Packer:
             event.amount & LOW,
             *digests,
             *self._values(event),
+            *([_square(event.amount)] if self._squared else []),
         )
 
     def _packed_label(self, label: Label) -> bytes:
@@ -122,12 +126,24 @@ class Unpacker:
         status = STATUSES[number]
         if status not in VECTORS or not isinstance(event, Transaction):
             return Applied(status, seq, ())
-        raw = (
-            [each if type(each) is int else (each[0] << LIMB) + each[1] for each in told]
-            if marks & WIDE
-            else told
-        )
+        raw = [_whole(each) for each in told] if marks & WIDE else told
         return Applied(status, seq, self._plan.vector(event, raw), bool(marks & APPROXIMATE))
+
+
+def _square(amount: int) -> bytes:
+    """The square of an amount in four limbs, the highest first."""
+    square = amount * amount
+    return struct.pack("<4I", *(square >> shift & LOW for shift in (3 * LIMB, 2 * LIMB, LIMB, 0)))
+
+
+def _whole(told: int | list[int]) -> int:
+    """A number that may be told in limbs, the highest first."""
+    if isinstance(told, int):
+        return told
+    total = 0
+    for limb in told:
+        total = (total << LIMB) + limb
+    return total
 
 
 def packed_plan(plan: Plan) -> bytes:
@@ -143,13 +159,15 @@ def packed_plan(plan: Plan) -> bytes:
             "sweep": SWEPT,
             "owners": len(plan.owners),
             "values": len(plan.fields),
+            "square": SQUARE * any(entity.events and entity.events.squares for entity in plan.entities),
             "width": plan.width,
             "entities": [
                 {
                     "events": _told_shape(entity.events),
                     "labels": _told_shape(entity.labels),
                     "first": entity.start + 1,
-                    "last": entity.last + (entity.events is not None),
+                    "last": entity.last + 1,
+                    "said": entity.said + 1,
                     "absent": entity.absent,
                 }
                 for entity in plan.entities
@@ -167,5 +185,8 @@ def _told_shape(shape: Shape | None) -> dict[str, object] | bool:
         "idle": shape.idle_us,
         "records": shape.records,
         "extremes": shape.extremes,
+        "squares": shape.squares,
+        "starts": shape.starts,
+        "first": shape.first,
         "fields": shape.fields,
     }

@@ -376,10 +376,10 @@ class _Part:
         if self.events is not None:
             shape, time = self.events.shape, event.time_us
             log = self.events.touch(value, clock)
-            last = log.last(time)
+            before = [log.last(time), log.began(time)] if shape.first else [log.last(time)]
             log.insert(shape, time, tie, event.amount, values)
-            log.read(shape, time, raw)
-            raw.append(last)
+            log.read(shape, time, raw, values)
+            raw += before
             approximate = log.partial(shape, time)
             log.trim(shape)
         return self._labels(value, event.arrived_us, clock, raw) or approximate
@@ -394,8 +394,8 @@ class _Part:
         if self.events is not None:
             shape, time = self.events.shape, event.time_us
             log = self.events.find(value, clock) or Log(shape)
-            log.peek(shape, time, raw, (event.amount, values))
-            raw.append(log.last(time))
+            log.peek(shape, time, raw, values, event.amount)
+            raw += [log.last(time), log.began(time)] if shape.first else [log.last(time)]
             approximate = log.partial(shape, time)
         return self._labels(value, event.arrived_us, clock, raw) or approximate
 

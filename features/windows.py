@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -28,7 +27,30 @@ class Shape(msgspec.Struct, frozen=True):
     idle_us: int  # a log that nothing was added to for so long, by the store's clock, is forgotten
     records: int  # and at most so many stay
     extremes: bool = False  # answer minimum and maximum too
-    fields: tuple[int, ...] = ()  # answer distinct values too: of these, among the values of a record
+    squares: bool = False  # answer the sum of the squared amounts too
+    starts: bool = False  # answer the time of each window's first record too
+    first: bool = False  # answer the time of the first record there ever was too
+    fields: tuple[int, ...] = ()  # answer the counts of values too: of these, among the values of a record
+
+    @property
+    def at_squares(self) -> int:
+        """Where an answer tells the sums of squares, one a window."""
+        return len(self.windows) * (2 + 2 * self.extremes)
+
+    @property
+    def at_starts(self) -> int:
+        """Where it tells the times of first records, one a window."""
+        return self.at_squares + len(self.windows) * self.squares
+
+    @property
+    def at_fields(self) -> int:
+        """Where it tells the counts of values, four for each window and field."""
+        return self.at_starts + len(self.windows) * self.starts
+
+    @property
+    def width(self) -> int:
+        """How many integers a reading answers."""
+        return self.at_fields + 4 * len(self.windows) * len(self.fields)
 
     @property
     def longest_us(self) -> int:
@@ -36,16 +58,52 @@ class Shape(msgspec.Struct, frozen=True):
         return max(self.windows, default=0)
 
 
+class Values:
+    """How often there is each value of a field; 0 stands for no value, and counts for nothing."""
+
+    __slots__ = ("alike", "counts", "total")
+
+    def __init__(self) -> None:
+        """Without any."""
+        self.counts: dict[int, int] = {}
+        self.total = 0
+        self.alike = 0  # the sum of the squares of the counts
+
+    def enter(self, values: Iterable[int]) -> None:
+        """Count these in."""
+        counts = self.counts
+        for value in filter(None, values):
+            count = counts.get(value, 0)
+            counts[value] = count + 1
+            self.total += 1
+            self.alike += 2 * count + 1
+
+    def leave(self, values: Iterable[int]) -> None:
+        """Count these out."""
+        counts = self.counts
+        for value in filter(None, values):
+            count = counts.pop(value)
+            if count > 1:
+                counts[value] = count - 1
+            self.total -= 1
+            self.alike -= 2 * count - 1
+
+    def told(self, value: int) -> tuple[int, int, int, int]:
+        """How many there are, how many different ones, how alike they are, and how many are this one."""
+        return self.total, len(self.counts), self.alike, self.counts.get(value, 0)
+
+
 class Log:
     """One entity's records. `shape` is passed in, since thousands of logs share it.
 
-    Answers are integers appended to `out`: (count, sum) of each window, then (minimum, maximum) of each, then the
-    numbers of distinct values, window by window.
+    Answers are integers appended to `out`: (count, sum) of each window; then, where the shape asks for them, of each window
+    (minimum, maximum), the sum of the squares, the time of its first record (NEVER: it is empty); then, window by window
+    and field by field, what `Values` tells of the value of the event that is read for.
     """
 
     __slots__ = (
-        "amounts", "clock", "counters", "epoch", "floor", "front", "head", "highs", "lows", "sums", "tails", "ties",
-        "times", "touched", "values",
+        "amounts", "clock", "counters", "epoch", "first", "floor", "front", "head", "highs", "lows", "squares", "sums",
+        "tails", "ties", "times", "touched", "values",
     )  # fmt: skip
 
     def __init__(self, shape: Shape) -> None:
@@ -56,6 +114,7 @@ class Log:
         self.amounts = array("q")
         self.values = [array("q") for _ in shape.fields]
         self.head = 0  # records before it have left
+        self.first: int | None = None  # the earliest time that ever came in
         self.floor = (NEVER, 0)  # the newest (time, tie) that has left
         self.touched = NEVER  # when a record was added last, by the store's clock
         self.epoch = NEVER  # for the store: in which of its epochs that was
@@ -66,7 +125,8 @@ class Log:
         self.sums = [0] * windows
         self.lows = [0] * windows if shape.extremes else []
         self.highs = [0] * windows if shape.extremes else []
-        self.counters: list[list[Counter[int]]] = [[Counter() for _ in shape.fields] for _ in shape.windows]
+        self.squares = [0] * windows if shape.squares else []
+        self.counters = [[Values() for _ in shape.fields] for _ in shape.windows]
 
     def insert(self, shape: Shape, time: int, tie: int, amount: int, values: Sequence[int] = ()) -> None:
         """Put a record in its place; `trim` afterwards. Of equal (time, tie) the last inserted is the later one."""
@@ -76,6 +136,7 @@ class Log:
         self.amounts.insert(at, amount)
         for column, field in zip(self.values, shape.fields, strict=True):
             column.insert(at, values[field])
+        self.first = time if self.first is None else min(self.first, time)
         if time > self.clock:
             return
         self.front += 1
@@ -85,14 +146,14 @@ class Log:
             else:
                 self.tails[w] += 1
 
-    def read(self, shape: Shape, now: int, out: list[int]) -> None:
-        """Answer the windows (now - window, now], whatever was read before.
+    def read(self, shape: Shape, now: int, out: list[int], values: Sequence[int] = ()) -> None:
+        """Answer the windows (now - window, now], whatever was read before, for an event with these values.
 
         This is what every event costs: each record enters and leaves each window once. The clock follows what
         moved and no further, so that a reading just before this one is cheap too.
         """
         if now < self.clock:
-            self.peek(shape, now, out)
+            self.peek(shape, now, out, values)
             return
         times, amounts, tails, sums = self.times, self.amounts, self.tails, self.sums
         gain, old = 0, self.front
@@ -102,7 +163,7 @@ class Log:
             clock = times[front]
             front += 1
         self.front = front
-        counted = self.lows or self.values
+        counted = self.lows or self.values or self.squares
         for w, window in enumerate(shape.windows):
             first = tail = tails[w]
             total, limit = sums[w] + gain, now - window
@@ -119,28 +180,42 @@ class Log:
         self.clock = clock
         for pair in zip(self.lows, self.highs, strict=True):
             out += pair
+        out += self.squares
+        if shape.starts:
+            out += [times[tail] if tail < front else NEVER for tail in tails]
         for counters in self.counters:
-            out += map(len, counters)
+            for counter, field in zip(counters, shape.fields, strict=True):
+                out += counter.told(values[field])
 
     def peek(
-        self, shape: Shape, now: int, out: list[int], record: tuple[int, Sequence[int]] | None = None
+        self,
+        shape: Shape,
+        now: int,
+        out: list[int],
+        values: Sequence[int] = (),
+        amount: int | None = None,
     ) -> None:
-        """`read` from the records alone, moving nothing; with `record` (amount, values) as if it were there too."""
+        """`read` from the records alone, moving nothing; with `amount` as if the event were a record too."""
         front = bisect_right(self.times, now, self.head)
-        spans = [(bisect_right(self.times, now - w, self.head, front), front) for w in shape.windows]
-        amounts = [self.amounts[tail:front].tolist() for tail, front in spans]
-        if record is not None:
-            for each in amounts:
-                each.append(record[0])
+        tails = [bisect_right(self.times, now - window, self.head, front) for window in shape.windows]
+        more = [] if amount is None else [amount]
+        amounts = [self.amounts[tail:front].tolist() + more for tail in tails]
         for each in amounts:
             out += (len(each), sum(each))
         if shape.extremes:
             for each in amounts:
                 out += (min(each, default=0), max(each, default=0))
-        for tail, front in spans:
+        if shape.squares:
+            out += [sum(map(_squared, each)) for each in amounts]
+        if shape.starts:
+            alone = NEVER if amount is None else now
+            out += [self.times[tail] if tail < front else alone for tail in tails]
+        for tail in tails:
             for column, field in zip(self.values, shape.fields, strict=True):
-                seen = set(column[tail:front])
-                out.append(len((seen | {record[1][field]} if record is not None else seen) - {0}))
+                seen = Values()
+                seen.enter(column[tail:front])
+                seen.enter([values[field]] if more else [])
+                out += seen.told(values[field])
 
     def last(self, time: int) -> int:
         """The time of the last record not later than `time`; NEVER where there is none, or it is not known."""
@@ -151,6 +226,10 @@ class Log:
         if at > self.head:
             return times[at - 1]
         return self.floor[0] if self.floor[0] <= time else NEVER
+
+    def began(self, time: int) -> int:
+        """The time of the first record there ever was; NEVER where that is later than `time`."""
+        return self.first if self.first is not None and self.first <= time else NEVER
 
     def partial(self, shape: Shape, now: int) -> bool:
         """Whether a record that has left would be in a window that ends now."""
@@ -188,9 +267,13 @@ class Log:
                 self.lows[w], self.highs[w] = min(come, default=0), max(come, default=0)
             elif come:
                 self.lows[w], self.highs[w] = min(self.lows[w], *come), max(self.highs[w], *come)
+        if self.squares:
+            self.squares[w] += sum(map(_squared, amounts[old:front])) - sum(
+                map(_squared, amounts[first:tail])
+            )
         for counter, column in zip(self.counters[w], self.values, strict=True):
-            counter.update(filter(None, column[old:front]))
-            _discount(counter, column[first:tail])
+            counter.enter(column[old:front])
+            counter.leave(column[first:tail])
 
     def _enter(self, w: int, at: int, *, first: bool) -> None:
         amount = self.amounts[at]
@@ -198,9 +281,10 @@ class Log:
         if self.lows:
             self.lows[w] = amount if first else min(self.lows[w], amount)
             self.highs[w] = amount if first else max(self.highs[w], amount)
+        if self.squares:
+            self.squares[w] += amount * amount
         for counter, column in zip(self.counters[w], self.values, strict=True):
-            if column[at]:
-                counter[column[at]] += 1
+            counter.enter(column[at : at + 1])
 
     def _leave(self, w: int, until: int) -> None:
         """Move a window's tail on; records that had not been reached by the front never were in it."""
@@ -214,8 +298,10 @@ class Log:
         if self.lows and amounts and (min(amounts) == self.lows[w] or max(amounts) == self.highs[w]):
             left = self.amounts[until : max(until, self.front)]
             self.lows[w], self.highs[w] = min(left, default=0), max(left, default=0)
+        if self.squares:
+            self.squares[w] -= sum(map(_squared, amounts))
         for counter, column in zip(self.counters[w], self.values, strict=True):
-            _discount(counter, column[gone])
+            counter.leave(column[gone])
 
     def _compact(self) -> None:
         head = self.head
@@ -226,11 +312,8 @@ class Log:
         self.tails = [tail - head for tail in self.tails]
 
 
-def _discount(counter: Counter[int], values: Iterable[int]) -> None:
-    for value in filter(None, values):
-        counter[value] -= 1
-        if not counter[value]:
-            del counter[value]
+def _squared(amount: int) -> int:
+    return amount * amount
 
 
 class LabelLog(Log):

@@ -8,20 +8,31 @@ as the longer of `remember` and `label_horizon`, all by the latest arrival so fa
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from itertools import pairwise
 from zlib import crc32
 from zoneinfo import ZoneInfo
 
-from features.catalogue import DAY_US, Feature, FeatureSet, Kind
+from features.catalogue import DAY_US, FIELDS, WEEKDAY, Feature, FeatureSet, Kind
 from features.events import Event, Label, Transaction
 from features.store import Applied, Status
 
 NAN = math.nan
 DIGITS = {"EUR": 2, "JPY": 0, "KWD": 3}
 OF_LABELS = {Kind.LABELS, Kind.FRAUDS, Kind.RISK}
+
+
+def mean(amounts: Sequence[int]) -> Fraction:
+    return Fraction(sum(amounts), len(amounts))
+
+
+def variance(amounts: Sequence[int]) -> Fraction:
+    middle = mean(amounts)
+    return sum(((each - middle) ** 2 for each in amounts), Fraction(0)) / (len(amounts) - 1)
 
 
 @dataclass
@@ -43,6 +54,7 @@ class Entity:
     """What is kept of one value of an entity."""
 
     records: list[Record] = field(default_factory=list)
+    first: float = math.inf
     gone: list[tuple[int, int]] = field(default_factory=list)
     touched: int = 0
 
@@ -111,6 +123,7 @@ class Oracle:
         self.entities[labels, at, value] = entity
         entity.touched = self.clock
         entity.records.append(record)
+        entity.first = min(entity.first, record.time)
         entity.records.sort(key=lambda each: each.place)
         newest = entity.records[-1].time
         edge = newest - self._longest(labels, at) - self.features.remember_us
@@ -133,7 +146,7 @@ class Oracle:
 
     def _longest(self, labels: bool, at: int) -> int:
         return max(
-            each.window_us
+            max(each.window_us, each.against_us)
             for each in self.features.features
             if each.entity == self.features.entities[at] and (each.kind in OF_LABELS) == labels
         )
@@ -196,11 +209,24 @@ class Oracle:
         seen = self._seen(feature, event)
         if feature.kind is Kind.SINCE_LAST:
             return self._since_last(at, event, seen)
+        if feature.kind is Kind.SINCE_FIRST:
+            known = self._entity(False, at, event.entities[at])
+            return (event.time_us - known.first) / 1e6 if known and known.first <= event.time_us else NAN
         if feature.kind in OF_LABELS:
             said = [each.what.fraud for each in seen if each.time > event.arrived_us - feature.window_us]
             return self._of_labels(feature, said)
         inside = [each.what for each in seen if each.time > event.time_us - feature.window_us]
-        return self._of_events(feature, event, inside, bool(event.entities[at]))
+        named = bool(event.entities[at])
+        if feature.kind in FIELDS:
+            return self._of_values(feature, event, inside, named)
+        if feature.kind is Kind.VELOCITY:
+            longer = [each for each in seen if each.time > event.time_us - feature.against_us]
+            rates = (
+                Fraction(len(inside) + 1, feature.window_us),
+                Fraction(len(longer) + 1, feature.against_us),
+            )
+            return float(rates[0] / rates[1]) if named else NAN
+        return self._of_events(feature, event, inside, named)
 
     def _since_last(self, at: int, event: Transaction, seen: list[Record]) -> float:
         entity = self._entity(False, at, event.entities[at])
@@ -219,7 +245,22 @@ class Oracle:
                 return float(len(said))
             case Kind.FRAUDS:
                 return float(sum(said))
+        said = said + [each < feature.prior[0] for each in range(feature.prior[1])]
         return sum(said) / len(said) if said else 0.0
+
+    def _of_values(self, feature: Feature, event: Transaction, others: list, named: bool) -> float:
+        mine = self._text(event, feature.field)
+        texts = [self._text(each, feature.field) for each in ([*others, event] if named else [])]
+        counts = Counter(each for each in texts if each)
+        total = sum(counts.values())
+        match feature.kind:
+            case Kind.DISTINCT:
+                return float(len(counts))
+            case Kind.ENTROPY:
+                return math.log2(total**2 / sum(each**2 for each in counts.values())) if total else NAN
+        if not counts[mine]:
+            return NAN
+        return counts[mine] / total if feature.kind is Kind.SHARE else float(counts[mine] == 1)
 
     def _of_events(self, feature: Feature, event: Transaction, others: list, named: bool) -> float:
         scale = 10 ** DIGITS[event.currency]
@@ -236,19 +277,37 @@ class Oracle:
                 return float(Fraction(min(amounts), scale)) if events else NAN
             case Kind.MAX:
                 return float(Fraction(max(amounts), scale)) if events else NAN
-            case Kind.DISTINCT:
-                return float(len({self._text(each, feature.field) for each in events} - {""}))
+            case Kind.STD:
+                return math.sqrt(variance(amounts)) / scale if len(amounts) > 1 else NAN
+            case Kind.ZSCORE:
+                return self._zscore(event.amount, [each.amount for each in others])
+            case Kind.GAP:
+                times = sorted(each.time_us for each in events)
+                gaps = [after - before for before, after in pairwise(times)]
+                return sum(gaps) / (len(gaps) * 1_000_000) if gaps else NAN
         total = sum(each.amount for each in others)
         return float(Fraction(event.amount * len(others), total)) if total else NAN
+
+    @staticmethod
+    def _zscore(amount: int, before: list[int]) -> float:
+        if len(set(before)) < 2:
+            return NAN
+        away, square = Fraction(amount) - mean(before), variance(before)
+        return math.copysign(math.sqrt(away**2 / square), away) if away else 0.0
 
     def _text(self, event: Transaction, name: str) -> str:
         if name in self.features.entities:
             return event.entities[self.features.entities.index(name)]
+        if name == WEEKDAY:
+            return str(self._when(event).weekday())
         return event.fields.get(name, "")
 
-    def _alone(self, feature: Feature, event: Transaction) -> float:
+    def _when(self, event: Transaction) -> datetime:
         when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=event.time_us)
-        local = when.astimezone(ZoneInfo(self.features.timezone))
+        return when.astimezone(ZoneInfo(self.features.timezone))
+
+    def _alone(self, feature: Feature, event: Transaction) -> float:
+        local = self._when(event)
         match feature.kind:
             case Kind.AMOUNT:
                 return float(Fraction(event.amount, 10 ** DIGITS[event.currency]))

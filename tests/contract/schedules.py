@@ -7,7 +7,8 @@ import struct
 import msgspec
 from hypothesis import strategies as st
 
-from features.catalogue import Feature, FeatureSet, Kind
+from features.catalogue import FIELDS as OF_VALUES
+from features.catalogue import WEEKDAY, Feature, FeatureSet, Kind
 from features.events import MAX_AMOUNT, Event, Label, Transaction
 from features.store import Applied, Status
 
@@ -17,12 +18,12 @@ HORIZON = 80 * SECOND
 START = 1_700_000_000 * SECOND // (400 * SECOND) * (400 * SECOND)  # where generations begin
 WINDOWS = (10 * SECOND, 60 * SECOND)
 
-OF_EVENTS = (Kind.COUNT, Kind.SUM, Kind.MEAN, Kind.MIN, Kind.MAX, Kind.RATIO)
+OF_EVENTS = (Kind.COUNT, Kind.SUM, Kind.MEAN, Kind.MIN, Kind.MAX, Kind.RATIO, Kind.STD, Kind.ZSCORE, Kind.GAP)
 OF_LABELS = (Kind.LABELS, Kind.FRAUDS, Kind.RISK)
 
 
 EVERY = frozenset(Kind)
-PLAIN = EVERY - {Kind.MIN, Kind.MAX, Kind.DISTINCT}
+PLAIN = EVERY - OF_VALUES - {Kind.MIN, Kind.MAX, Kind.STD, Kind.ZSCORE, Kind.GAP}
 """What needs nothing but counts and sums goes a way of its own in the store's script."""
 
 
@@ -32,11 +33,17 @@ def feature_set(kinds: frozenset[Kind] = EVERY, **changes: int) -> FeatureSet:
     features.append(Feature("score", Kind.NUMBER, field="score"))
     for entity, other in (("card", "shop"), ("shop", "card")):
         features.append(Feature(f"{entity}_since", Kind.SINCE_LAST, entity))
+        features.append(Feature(f"{entity}_age", Kind.SINCE_FIRST, entity))
+        features.append(
+            Feature(f"{entity}_velocity", Kind.VELOCITY, entity, WINDOWS[0], against_us=WINDOWS[1])
+        )
         for us in WINDOWS:
             for kind in OF_EVENTS + OF_LABELS:
                 features.append(Feature(f"{entity}_{kind}_{us}", kind, entity, us))
-            for field in (other, "country"):
-                features.append(Feature(f"{entity}_distinct_{field}_{us}", Kind.DISTINCT, entity, us, field))
+            features.append(Feature(f"{entity}_careful_{us}", Kind.RISK, entity, us, prior=(1, 5)))
+            for field in (other, "country", WEEKDAY):
+                for kind in sorted(OF_VALUES):
+                    features.append(Feature(f"{entity}_{kind}_{field}_{us}", kind, entity, us, field))
     chosen = FeatureSet(
         tuple(each for each in features if each.kind in kinds),
         ("card", "shop"),

@@ -27,7 +27,7 @@ from tests.contract.schedules import (
 )
 
 ALL = feature_set()
-KINDS = st.sampled_from([EVERY, PLAIN, PLAIN | {Kind.MAX}, PLAIN | {Kind.DISTINCT}])
+KINDS = st.sampled_from([EVERY, PLAIN, *(PLAIN | {kind} for kind in sorted(EVERY - PLAIN))])
 
 
 def value(features, applied, name):
@@ -244,11 +244,14 @@ def test_an_event_without_the_entity_has_zeros_and_nan(make_store):
         "card_sum",
         "card_distinct_shop",
         "card_distinct_country",
+        "card_distinct_@weekday",
         "card_labels",
         "card_frauds",
         "card_risk",
     }
-    assert all(math.isnan(got[name]) for name in set(got) - zero)
+    prior = {name for name, number in got.items() if number == 1 / 5}
+    assert prior == {f"card_careful_{us}" for us in WINDOWS}
+    assert all(math.isnan(got[name]) for name in set(got) - zero - prior)
 
 
 def test_a_day_of_one_busy_card_is_counted_to_the_last_cent(make_store):

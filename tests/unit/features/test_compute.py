@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from features.catalogue import DAY_US, Feature, FeatureSet, Kind
+from features.catalogue import DAY_US, HOUR_OF_DAY, WEEKDAY, Feature, FeatureSet, Kind
 from features.compute import MAX_RECORDS, Plan
-from features.events import Transaction, to_us
+from features.events import Label, Transaction, to_us
 from features.store import InMemoryFeatureStore
 
 HOUR_US = 3_600_000_000
@@ -76,6 +76,64 @@ def test_distinct_counts_texts_and_leaves_out_what_has_none():
     assert of(Kind.DISTINCT, *events, field="country") == [1, 1, 1, 2]
 
 
+def test_spread_and_distance_are_of_the_sample_and_exact():
+    events = [transaction(amount=each) for each in (1 << 60, (1 << 60) + 200, (1 << 60) + 100)]
+    spread, distance = of(Kind.STD, *events), of(Kind.ZSCORE, *events)
+    assert spread[1:] == [math.sqrt(20_000) / 100, 1.0]
+    assert distance[2] == 0.0  # of two before, 200 apart: their very middle
+    assert math.isnan(spread[0])
+    assert all(map(math.isnan, distance[:2]))
+
+
+def test_a_distance_from_amounts_that_never_vary_is_not_known():
+    assert math.isnan(of(Kind.ZSCORE, *(transaction(amount=each) for each in (5, 5, 900)))[2])
+
+
+def test_habits_are_shares_of_an_events_hour_and_weekday():
+    events = [at(2026, 3, 4, 9), at(2026, 3, 5, 9), at(2026, 3, 6, 23)]
+    assert of(Kind.SHARE, *events, field=HOUR_OF_DAY, window=7 * DAY_US) == [1.0, 1.0, 1 / 3]
+    assert of(Kind.NEW, *events, field=WEEKDAY, window=7 * DAY_US) == [1.0, 1.0, 1.0]
+
+
+def test_a_pair_is_new_once_in_its_window():
+    events = [
+        transaction(NOON + hours * HOUR_US, fields={"country": country})
+        for hours, country in ((0, "FR"), (1, "DE"), (2, "FR"), (30, "FR"), (31, ""))
+    ]
+    assert of(Kind.NEW, *events, field="country")[:4] == [1.0, 1.0, 0.0, 1.0]
+    assert math.isnan(of(Kind.NEW, *events, field="country")[4])
+
+
+def test_entropy_is_nothing_for_one_value_and_a_bit_for_two_as_often():
+    events = [transaction(fields={"country": each}) for each in ("FR", "FR", "DE", "DE")]
+    assert of(Kind.ENTROPY, *events, field="country") == [0.0, 0.0, math.log2(9 / 5), 1.0]
+
+
+def test_gaps_are_seconds_on_average_and_not_known_of_one_event():
+    alone, *others = of(Kind.GAP, *(transaction(NOON + each * 1_000_000) for each in (0, 10, 40)))
+    assert math.isnan(alone)
+    assert others == [10.0, 20.0]
+
+
+def test_velocity_is_how_often_now_against_how_often_as_a_rule():
+    feature = Feature("f", Kind.VELOCITY, "card", HOUR_US, against_us=10 * HOUR_US)
+    events = [transaction(NOON + hours * HOUR_US) for hours in (0, 3, 6, 6)]
+    applied = InMemoryFeatureStore(FeatureSet((feature,), ("card",))).apply(events)
+    assert [each.vector[0] for each in applied] == [10.0, 5.0, 10 / 3, 5.0]
+
+
+def test_a_prior_keeps_one_fraud_of_one_from_being_certain():
+    feature = Feature("f", Kind.RISK, "card", DAY_US, prior=(1, 49))
+    store = InMemoryFeatureStore(FeatureSet((feature,), ("card",)))
+    event = transaction()
+    label = Label("l", event.event_id, True, "test", NOON + 1)
+    assert [each.vector for each in store.apply([event, label, transaction(NOON + 2)])] == [
+        (1 / 49,),
+        (),
+        (0.04,),
+    ]
+
+
 def test_a_number_that_is_absent_or_a_text_is_not_known():
     values = of(
         Kind.NUMBER, *(transaction(fields=each) for each in ({"n": 2.5}, {}, {"n": "2.5"})), field="n"
@@ -134,6 +192,7 @@ def test_an_unknown_currency_stops_nobody():
         ({"features": (Feature("f", Kind.COUNT, "nobody", 1),)}, "'nobody', which is no entity"),
         ({"features": (Feature("f", Kind.COUNT, "card"),)}, "needs a window"),
         ({"features": (Feature("f", Kind.COUNT),)}, "'', which is no entity"),
+        ({"features": (Feature("f", Kind.VELOCITY, "card", 2, against_us=2),)}, "needs a longer window"),
     ],
 )
 def test_a_set_that_cannot_be_kept_is_refused_with_its_reason(changes, message):

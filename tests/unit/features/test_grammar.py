@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.catalogue import DAY_US, Feature, Kind
+from features.catalogue import DAY_US, HOUR_OF_DAY, WEEKDAY, Feature, Kind
 from features.grammar import (
     UNITS,
     DeclarationError,
@@ -42,6 +42,15 @@ def test_a_feature_of_the_event_alone_is_one_word(kind: Kind) -> None:
         ("ratio of amount by customer over 7d", "customer_ratio_amount_7d", Kind.RATIO, ""),
         ("distinct terminal by customer over 7d", "customer_distinct_terminal_7d", Kind.DISTINCT, "terminal"),
         ("distinct country by customer over 7d", "customer_distinct_country_7d", Kind.DISTINCT, "country"),
+        ("std amount by customer over 7d", "customer_std_amount_7d", Kind.STD, ""),
+        ("zscore of amount by customer over 7d", "customer_zscore_amount_7d", Kind.ZSCORE, ""),
+        ("entropy country by customer over 7d", "customer_entropy_country_7d", Kind.ENTROPY, "country"),
+        ("share terminal by customer over 7d", "customer_share_terminal_7d", Kind.SHARE, "terminal"),
+        ("share hour by customer over 7d", "customer_share_hour_7d", Kind.SHARE, HOUR_OF_DAY),
+        ("new weekday by customer over 7d", "customer_new_weekday_7d", Kind.NEW, WEEKDAY),
+        ("gap by customer over 7d", "customer_gap_7d", Kind.GAP, ""),
+        ("velocity by customer over 7d against 30d", "customer_velocity_7d_30d", Kind.VELOCITY, ""),
+        ("risk by customer over 7d prior 1/50", "customer_risk_7d", Kind.RISK, ""),
         ("labels by customer over 7d", "customer_labels_7d", Kind.LABELS, ""),
         ("frauds by customer over 7d", "customer_frauds_7d", Kind.FRAUDS, ""),
         ("risk by customer over 7d", "customer_risk_7d", Kind.RISK, ""),
@@ -55,6 +64,21 @@ def test_a_windowed_feature_is_named_by_entity_measure_and_window(
     assert (feature.entity, feature.window_us) == ("customer", 7 * DAY_US)
     assert "{" not in feature.words
     assert "7 days" in feature.words
+
+
+def test_what_a_feature_needs_beyond_its_window_is_kept_in_it_and_in_its_words() -> None:
+    velocity, risk = (
+        only("velocity by terminal over 1h against 30d"),
+        only("risk by terminal over 1d prior 1/50"),
+    )
+    assert (velocity.against_us, risk.prior) == (30 * DAY_US, (1, 50))
+    assert "30 days" in velocity.words
+    assert "1 of 50" in risk.words
+
+
+def test_a_text_of_the_source_that_is_called_hour_is_meant_by_its_name() -> None:
+    [feature] = parse("share hour by card over 1d", Scope(("card",), ("hour",)))
+    assert feature.field == "hour"
 
 
 def test_since_last_has_an_entity_and_no_window() -> None:
@@ -102,9 +126,18 @@ def test_the_words_name_the_zone_of_night() -> None:
         ("count by custmer over 1d", "'custmer' is not an entity (did you mean customer?)"),
         ("count by amount over 1d", "'amount' is not an entity; known are customer, terminal"),
         ("distinct by customer over 1d", 'write "distinct FIELD by ENTITY over WINDOW"'),
-        ("distinct age by customer over 1d", "'age' is not an entity or a field of [source] texts"),
+        (
+            "distinct age by customer over 1d",
+            "'age' is not an entity, a field of [source] texts, hour or weekday",
+        ),
         ("since by customer", 'write "since last by ENTITY"'),
         ("since last by customer over 1d", 'write "since last by ENTITY"'),
+        ("since 1d by customer", 'write "since last by ENTITY"'),
+        ("share by customer over 1d", 'write "share FIELD by ENTITY over WINDOW"'),
+        ("velocity by customer over 1d", 'it ends with "against WINDOW"'),
+        ("velocity by customer over 1d against 1d", "1d, must be longer than those before it"),
+        ("risk by customer over 1d prior 2/1", "'2/1' is not a prior"),
+        ("risk by customer over 1d prior 1%", 'write frauds/labels, such as "prior 1/50"'),
         ("count by customer over 1d and 7d", "'and' is not a duration"),
         ("count by customer over 101y", "'101y' is longer than 100 years"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 
 import msgspec
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from features.windows import COMPACT_AT, NEVER, LabelLog, Log, Shape
 
 SHAPE = Shape(windows=(10, 100), keep_us=1000, idle_us=10_000, records=10_000)
-FULL = msgspec.structs.replace(SHAPE, extremes=True, fields=(0,))
+FULL = msgspec.structs.replace(SHAPE, extremes=True, squares=True, starts=True, fields=(0,))
+READER = (2,)
+"""The values of the event that is read for."""
 
 
 def filled(records, shape=SHAPE, kind=Log):
@@ -24,7 +27,7 @@ def filled(records, shape=SHAPE, kind=Log):
 
 def read(log, now, shape=SHAPE):
     out = []
-    log.read(shape, now, out)
+    log.read(shape, now, out, READER)
     return out
 
 
@@ -33,7 +36,16 @@ def plainly(records, now, shape):
     out = [number for amounts in inside for number in (len(amounts), sum(amounts))]
     if shape.extremes:
         out += [number for amounts in inside for number in (min(amounts, default=0), max(amounts, default=0))]
-    return out + [len(set(amounts) - {0}) for amounts in inside for _ in shape.fields]
+    if shape.squares:
+        out += [sum(amount**2 for amount in amounts) for amounts in inside]
+    if shape.starts:
+        times = [[time for time, _ in records if now - window < time <= now] for window in shape.windows]
+        out += [min(each, default=NEVER) for each in times]
+    for amounts in inside if shape.fields else ():
+        counts = Counter(amount for amount in amounts if amount)
+        alike = sum(count**2 for count in counts.values())
+        out += [counts.total(), len(counts), alike, counts[READER[0]]]
+    return out
 
 
 TIMES = st.integers(0, 150)
@@ -57,14 +69,12 @@ def test_any_order_of_adding_and_reading_answers_by_the_definition(steps, in_ord
     assert read(log, 200, shape) == plainly(records, 200, shape)
 
 
-@given(
-    records=st.lists(st.tuples(TIMES, st.integers(-3, 3)), max_size=20), now=TIMES, amount=st.integers(-3, 3)
-)
-def test_a_look_with_a_record_that_is_not_there_answers_as_if_it_were_and_moves_nothing(records, now, amount):
+@given(records=st.lists(st.tuples(TIMES, st.integers(-3, 3)), max_size=20), now=TIMES)
+def test_a_look_with_a_record_that_is_not_there_answers_as_if_it_were_and_moves_nothing(records, now):
     log, out = filled(records, FULL), []
     before = read(log, 150, FULL)
-    log.peek(FULL, now, out, (amount, (amount,)))
-    assert out == plainly([*records, (now, amount)], now, FULL)
+    log.peek(FULL, now, out, READER, READER[0])
+    assert out == plainly([*records, (now, READER[0])], now, FULL)
     assert read(log, 150, FULL) == before
 
 
@@ -102,6 +112,14 @@ def test_the_record_before_is_known_even_after_it_left():
     assert [log.last(time) for time in (3000, 2000, 1999, 0, -1)] == [2000, 2000, 0, 0, NEVER]
 
 
+def test_the_beginning_is_known_even_after_it_left():
+    log = filled([(5, 1), (3, 1)])
+    log.insert(SHAPE, 5000, 9, 1)
+    log.trim(SHAPE)
+    assert [log.began(time) for time in (2, 3, 6000)] == [NEVER, 3, 3]
+    assert Log(SHAPE).began(0) == NEVER
+
+
 def test_an_endless_log_holds_no_more_than_its_bounds():
     shape = msgspec.structs.replace(FULL, keep_us=200)
     log = Log(shape)
@@ -110,7 +128,7 @@ def test_an_endless_log_holds_no_more_than_its_bounds():
         read(log, time, shape)
         log.trim(shape)
     assert len(log.times) <= 2 * max(101, COMPACT_AT)
-    assert sum(len(counter) for counters in log.counters for counter in counters) == 5 + 50
+    assert sum(len(values.counts) for counters in log.counters for values in counters) == 5 + 50
 
 
 class Counting(array):
