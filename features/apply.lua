@@ -29,8 +29,12 @@ local LABELLED, LABEL_DUPLICATE, LABEL_PENDING, LABEL_LATE = 4, 5, 6, 7
 -- highest amount and the sum of the squares (four limbs); and of each field the first three numbers of `counts_of`.
 local N, HEAD, NEWEST, FLOOR, FLOOR_TIE, TOUCHED, CLOCK, FRONT, FRONT_TIME, HEAD_TIME, TAKEN = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 local FIRST, FIXED = 12, 12
+-- Behind its windows, where they are asked for: the run that the labels up to FRONT end with (its kind, length, first and last
+-- time), and the time of the last label before it. Its kind is 1 for frauds, 0, NO_RUN, or UNKNOWN until it is looked up.
+local RUN_SIZE, NO_RUN, UNKNOWN = 5, -1, -2
 local EVENT, LABEL = '<c16c8ddI4dd', '<c16c8I4Bdc8'
 local RECORD, RECORD_SIZE = '<dI4i4I4', 20 -- then its square, where that is asked for, and a digest of each field
+local PLACE, PLACE_SIZE = '<dI4', 12 -- what a record begins with
 local SQUARE, SQUARE_SIZE = '<I4I4I4I4', 16
 local CORRECTION, CORRECTION_SIZE = '<c8dI4Bd', 29
 local ENTRY, ENTRY_SIZE = '<dddc8BI2', 35
@@ -114,7 +118,8 @@ local function prepare(shape)
   shape.at_squares = 4 + (shape.extremes and 4 or 0)
   shape.at_fields = shape.at_squares + (shape.squares and 4 or 0)
   shape.stride = shape.at_fields + 3 * #shape.fields
-  shape.count = FIXED + #shape.windows * shape.stride
+  shape.ends = FIXED + #shape.windows * shape.stride
+  shape.count = shape.ends + (shape.runs and RUN_SIZE or 0)
   shape.size = 8 * shape.count
   shape.format = '<' .. rep('d', shape.count)
   shape.values = shape.squares and SQUARE_SIZE or 0 -- of what follows a RECORD: where the digests begin
@@ -185,11 +190,15 @@ local function empty(kind, digest, shape)
   local name = kind .. digest
   local log = { name = name, digest = digest, key = base .. name, shape = shape, stored = false, buffer = '', ahead = 0 }
   local h = { 0, 0, NEVER, NEVER, 0, NEVER, NEVER, 0, INF, INF, 0, INF }
-  for o = FIXED + 1, shape.count, shape.stride do
+  for o = FIXED + 1, shape.ends, shape.stride do
     for i = 0, shape.stride - 1 do
       h[o + i] = 0
     end
     h[o + 1] = INF
+  end
+  if shape.runs then
+    local r = shape.ends
+    h[r + 1], h[r + 2], h[r + 3], h[r + 4], h[r + 5] = NO_RUN, 0, NEVER, NEVER, NEVER
   end
   log.h = h
   return log
@@ -221,7 +230,7 @@ local function search(log, from, to, time, tie)
   while from < to do
     local middle = floor((from + to) / 2)
     local record, at = view(log, middle, middle + 1)
-    local its, its_tie = decode('<dI4', record, at)
+    local its, its_tie = decode(PLACE, record, at)
     if its < time or (its == time and its_tie <= tie) then
       from = middle + 1
     else
@@ -276,6 +285,16 @@ local function add_square(log, o, rest, step)
   local h, at = log.h, o + log.shape.at_squares
   local a, b, c, d = decode(SQUARE, rest)
   h[at], h[at + 1], h[at + 2], h[at + 3] = h[at] + step * a, h[at + 1] + step * b, h[at + 2] + step * c, h[at + 3] + step * d
+end
+
+-- A label that is later than all in the run: `kind` is 1 for fraud.
+local function join_run(log, time, kind)
+  local h, r = log.h, log.shape.ends
+  if h[r + 1] == kind then
+    h[r + 2], h[r + 4] = h[r + 2] + 1, time
+  elseif h[r + 1] ~= UNKNOWN then
+    h[r + 1], h[r + 2], h[r + 3], h[r + 4], h[r + 5] = kind, 1, time, time, h[r + 4]
+  end
 end
 
 local function enter(log, o, hi, lo, rest)
@@ -353,7 +372,10 @@ local function advance(log, now)
       h[FRONT_TIME] = INF
       h[CLOCK] = max(h[CLOCK], time)
       h[FRONT] = h[FRONT] + 1
-      for o = FIXED + 1, shape.count, shape.stride do
+      if shape.runs then
+        join_run(log, time, lo)
+      end
+      for o = FIXED + 1, shape.ends, shape.stride do
         enter(log, o, hi, lo, sub(records, pos + RECORD_SIZE, pos + size - 1))
       end
     end
@@ -399,7 +421,7 @@ local function insert(log, time, tie, hi, lo, rest, at_once)
     if at == h[FRONT] then
       h[FRONT_TIME] = time
     end
-    for o = FIXED + 1, shape.count, shape.stride do
+    for o = FIXED + 1, shape.ends, shape.stride do
       if at == h[o] then
         h[o + 1] = time
       end
@@ -408,6 +430,11 @@ local function insert(log, time, tie, hi, lo, rest, at_once)
   end
   h[CLOCK] = max(h[CLOCK], time)
   h[FRONT] = h[FRONT] + 1
+  if shape.runs and at == h[FRONT] - 1 then
+    join_run(log, time, lo)
+  elseif shape.runs then
+    h[shape.ends + 1] = UNKNOWN
+  end
   for w, window in ipairs(shape.windows) do
     local o = FIXED + 1 + (w - 1) * shape.stride
     if time > h[CLOCK] - window then
@@ -540,7 +567,7 @@ end
 local function own_counts(log, event)
   local shape, names, places = log.shape, {}, {}
   local own, i = {}, 0
-  for o = FIXED + 1, shape.count, shape.stride do
+  for o = FIXED + 1, shape.ends, shape.stride do
     for f, field in ipairs(shape.fields) do
       local value = event.values[field + 1]
       i = i + 1
@@ -564,28 +591,28 @@ local function read(log, now, at, event)
   end
   advance(log, now)
   local front, stride = h[FRONT], shape.stride
-  for o = FIXED + 1, shape.count, stride do
+  for o = FIXED + 1, shape.ends, stride do
     raw[at], raw[at + 1] = front - h[o], whole(h[o + 2], h[o + 3])
     at = at + 2
   end
   if shape.plain then
     return
   end
-  for o = FIXED + 1, shape.extremes and shape.count or 0, stride do
+  for o = FIXED + 1, shape.extremes and shape.ends or 0, stride do
     raw[at], raw[at + 1] = whole(h[o + 4], h[o + 5]), whole(h[o + 6], h[o + 7])
     at = at + 2
   end
-  for o = FIXED + 1 + shape.at_squares, shape.squares and shape.count or 0, stride do
+  for o = FIXED + 1 + shape.at_squares, shape.squares and shape.ends or 0, stride do
     raw[at] = wholly(h[o], h[o + 1], h[o + 2], h[o + 3])
     at = at + 1
   end
-  for o = FIXED + 1, shape.starts and shape.count or 0, stride do
+  for o = FIXED + 1, shape.starts and shape.ends or 0, stride do
     raw[at] = h[o + 1] -- an event is in its own windows: none is empty
     at = at + 1
   end
   if #shape.fields > 0 then
     local own, i = own_counts(log, event), 0
-    for o = FIXED + 1, shape.count, stride do
+    for o = FIXED + 1, shape.ends, stride do
       for place = o + shape.at_fields, o + stride - 1, 3 do
         i = i + 1
         raw[at], raw[at + 1], raw[at + 2], raw[at + 3] = h[place], h[place + 1], h[place + 2], own[i]
@@ -649,7 +676,7 @@ local function compact(log)
   local h, shape, head = log.h, log.shape, log.h[HEAD]
   local live = slice(log, head, h[N])
   h[N], h[HEAD], h[FRONT] = h[N] - head, 0, h[FRONT] - head
-  for o = FIXED + 1, shape.count, shape.stride do
+  for o = FIXED + 1, shape.ends, shape.stride do
     h[o] = h[o] - head
   end
   call('SET', log.key, header(log) .. live)
@@ -672,12 +699,12 @@ local function trim(log)
   end
   to = max(to, n - shape.records)
   local records, at = view(log, to - 1, to + 1)
-  local time, tie = decode('<dI4', records, at)
+  local time, tie = decode(PLACE, records, at)
   local head_time = decode('<d', records, at + shape.record)
   if time > h[FLOOR] or (time == h[FLOOR] and tie > h[FLOOR_TIE]) then
     h[FLOOR], h[FLOOR_TIE] = time, tie
   end
-  for o = FIXED + 1, shape.count, shape.stride do
+  for o = FIXED + 1, shape.ends, shape.stride do
     if h[o] < to then
       leave(log, o, -INF, to)
     end
@@ -685,6 +712,9 @@ local function trim(log)
   h[HEAD], h[HEAD_TIME] = to, head_time
   if h[FRONT] < to then
     h[FRONT], h[FRONT_TIME] = to, head_time
+    if shape.runs then
+      h[shape.ends + 1] = UNKNOWN
+    end
   end
   if to >= COMPACT_AT and to * 2 >= n then
     compact(log)
@@ -712,7 +742,7 @@ local function take_back(log, said, till)
     return
   end
   local record, first = view(log, at, at + 1)
-  local time, tie = decode('<dI4', record, first)
+  local time, tie = decode(PLACE, record, first)
   if time ~= said.arrived or tie ~= said.tie then
     return
   end
@@ -734,17 +764,69 @@ local function take_back(log, said, till)
   h[TAKEN] = #made
 end
 
--- Writes (labels, frauds) of each window into raw from `at` on.
-local function read_labels(digest, shape, now, at)
+-- The run that the labels up to `now` end with, looked up from the newest back; `gone` has the places of those taken back.
+local function look_up_run(log, now, gone)
+  local h, size = log.h, log.shape.record
+  local kind, length, first_time, last_time, before = NO_RUN, 0, NEVER, NEVER, NEVER
+  local to, head = search(log, h[HEAD], h[N], now), h[HEAD]
+  while to > head do
+    local from = max(head, to - 64)
+    local records, start, finish = view(log, from, to)
+    for pos = finish - size + 1, start, -size do
+      local time, _, _, fraud = decode(RECORD, records, pos)
+      if not gone[sub(records, pos, pos + PLACE_SIZE - 1)] then
+        if kind == NO_RUN then
+          kind, last_time = fraud, time
+        elseif fraud ~= kind then
+          return kind, length, first_time, last_time, time
+        end
+        length, first_time = length + 1, time
+      end
+    end
+    to = from
+  end
+  return kind, length, first_time, last_time, before
+end
+
+-- Writes a run into raw from `at` on, its times as ages: who comes again later gets the answer of the first time.
+local function tell_run(now, at, kind, length, first_time, last_time, before)
+  raw[at], raw[at + 1] = kind, length
+  raw[at + 2] = first_time ~= NEVER and now - first_time or NEVER
+  raw[at + 3] = last_time ~= NEVER and now - last_time or NEVER
+  raw[at + 4] = before ~= NEVER and now - before or NEVER
+end
+
+local function read_run(log, now, made, at)
+  local h, r, gone = log.h, log.shape.ends, {}
+  if now < h[CLOCK] or #made > 0 then
+    for _, each in ipairs(made) do
+      gone[pack(PLACE, each.arrived, each.tie)] = each.till <= now
+    end
+    return tell_run(now, at, look_up_run(log, now, gone))
+  end
+  if h[r + 1] == UNKNOWN then
+    h[r + 1], h[r + 2], h[r + 3], h[r + 4], h[r + 5] = look_up_run(log, now, gone)
+    log.dirty = true
+  end
+  tell_run(now, at, h[r + 1], h[r + 2], h[r + 3], h[r + 4], h[r + 5])
+end
+
+-- Writes (labels, frauds) of each window into raw from `at` on, and the run where it is asked for.
+local function read_labels(digest, entity, now)
+  local shape, at = entity.labels, entity.said
   local log = find('l', digest, shape)
   if not log then
-    for i = at, at + 2 * #shape.windows - 1 do
-      raw[i] = 0
+    for i, number in ipairs(entity.unsaid) do
+      raw[at + i - 1] = number
     end
     return false
   end
   read(log, now, at)
-  for _, each in ipairs(log.h[TAKEN] > 0 and corrections(log) or {}) do
+  local made = log.h[TAKEN] > 0 and corrections(log) or {}
+  if shape.runs then
+    read_run(log, now, made, at + 2 * #shape.windows)
+  end
+  for _, each in ipairs(made) do
     if each.till <= now and each.arrived <= now then
       for w, window in ipairs(shape.windows) do
         if each.arrived > now - window then
@@ -923,7 +1005,7 @@ local function features(event, one)
         approximate = one(digest, entity, event) or approximate
       end
       if entity.labels then
-        approximate = read_labels(digest, entity.labels, event.arrived, entity.said) or approximate
+        approximate = read_labels(digest, entity, event.arrived) or approximate
       end
     end
   end

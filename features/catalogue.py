@@ -44,6 +44,12 @@ class Kind(StrEnum):
     LABELS = "labels"  # how many arrived
     FRAUDS = "frauds"  # how many of them say fraud
     RISK = "risk"  # frauds / labels; 0.0 where none arrived; with a prior (f, n): (frauds + f) / (labels + n)
+    # of the run that these labels end with: frauds, or legitimate ones, in a row
+    FRAUD_RUN = "fraud_run"  # how many frauds in a row were the last
+    LEGITIMATE_RUN = "legitimate_run"  # how many legitimate ones
+    RUN_AGE = "run_age"  # seconds since the first fraud of such a run, at most the window; NaN where the last is none
+    SINCE_FRAUD = "since_fraud"  # seconds since the last fraud; NaN where there is none in the window
+    SINCE_LEGITIMATE = "since_legitimate"  # seconds since the last legitimate label; NaN likewise
 
 
 ZONED = frozenset({Kind.WEEKEND, Kind.NIGHT, Kind.HOUR})

@@ -16,7 +16,7 @@ import msgspec
 from features.catalogue import DAY_US, FIELDS, HOUR_OF_DAY, WEEKDAY, Feature, FeatureSet, Kind
 from features.events import Transaction, to_datetime
 from features.money import EXPONENTS
-from features.windows import NEVER, Shape
+from features.windows import NEVER, NO_RUN, Shape
 
 Raw = Sequence[int]
 Compute = Callable[[Transaction, Raw, int], float]
@@ -31,7 +31,8 @@ MAX_RECORDS = (
     1_000_000  # the stores' sums of so many amounts stay exact (Redis' Lua adds two limbs in doubles)
 )
 
-OF_LABELS = frozenset({Kind.LABELS, Kind.FRAUDS, Kind.RISK})
+RUNS = frozenset({Kind.FRAUD_RUN, Kind.LEGITIMATE_RUN, Kind.RUN_AGE, Kind.SINCE_FRAUD, Kind.SINCE_LEGITIMATE})
+OF_LABELS = frozenset({Kind.LABELS, Kind.FRAUDS, Kind.RISK}) | RUNS
 ALONE = frozenset({Kind.AMOUNT, Kind.NUMBER, Kind.WEEKEND, Kind.NIGHT, Kind.HOUR})
 OF_EVENTS = frozenset(Kind) - OF_LABELS - ALONE
 WITHOUT_WINDOW = frozenset({Kind.SINCE_LAST, Kind.SINCE_FIRST})
@@ -61,15 +62,20 @@ class EntityPlan(msgspec.Struct, frozen=True):
     @property
     def absent(self) -> list[int]:
         """What is answered of an event that does not name the entity."""
-        if self.events is None:
-            return [0] * self.width
-        shape, told = self.events, [0] * self.width
-        starts = shape.at_starts
-        told[starts : starts + len(shape.windows) * shape.starts] = [NEVER] * (
-            len(shape.windows) * shape.starts
-        )
-        told[self.last - self.start : self.said - self.start] = [NEVER] * (self.said - self.last)
-        return told
+        told = []
+        if self.events is not None:
+            told = [0] * (self.said - self.start)
+            starts, fields = self.events.at_starts, self.events.at_fields
+            told[starts:fields] = [NEVER] * (fields - starts)
+            told[self.last - self.start :] = [NEVER] * (self.said - self.last)
+        return told + self.unsaid
+
+    @property
+    def unsaid(self) -> list[int]:
+        """What the labels say where there are none."""
+        if self.labels is None:
+            return []
+        return [*[0] * self.labels.at_runs, *(NO_RUN if self.labels.runs else ())]
 
     @property
     def width(self) -> int:
@@ -172,6 +178,7 @@ def _shape(features: Sequence[Feature], feature_set: FeatureSet, fields: Sequenc
         extremes=not kinds.isdisjoint(EXTREMES),
         squares=not kinds.isdisjoint(SQUARES),
         starts=Kind.GAP in kinds,
+        runs=not kinds.isdisjoint(RUNS),
         first=Kind.SINCE_FIRST in kinds,
         fields=tuple(sorted({fields.index(each.field) for each in features if each.kind in FIELDS})),
     )
@@ -181,6 +188,8 @@ def _of_labels(feature: Feature, entity: EntityPlan) -> Compute:
     assert entity.labels
     labels = entity.said + 2 * entity.labels.windows.index(feature.window_us)
     frauds = labels + 1
+    if feature.kind in RUNS:
+        return _of_a_run(feature, labels, entity.said + entity.labels.at_runs)
     match feature.kind:
         case Kind.LABELS:
             return lambda event, raw, scale: float(raw[labels])
@@ -193,6 +202,31 @@ def _of_labels(feature: Feature, entity: EntityPlan) -> Compute:
         return (raw[frauds] + more_frauds) / total if total else 0.0
 
     return risk
+
+
+def _of_a_run(feature: Feature, labels: int, run: int) -> Compute:
+    """What labels end with; a run that began before the window is as old as the window."""
+    length, first, last, before = run + 1, run + 2, run + 3, run + 4
+    window_us, kind = feature.window_us, int(feature.kind in (Kind.FRAUD_RUN, Kind.SINCE_FRAUD))
+
+    def run_length(event: Transaction, raw: Raw, scale: int) -> float:
+        return float(min(raw[length], raw[labels])) if raw[run] == kind else 0.0
+
+    def run_age(event: Transaction, raw: Raw, scale: int) -> float:
+        if raw[run] != 1 or not raw[labels]:
+            return math.nan
+        return min(raw[first], window_us) / SECOND_US
+
+    def since(event: Transaction, raw: Raw, scale: int) -> float:
+        age_us = raw[last] if raw[run] == kind else raw[before]
+        return age_us / SECOND_US if 0 <= age_us < window_us else math.nan
+
+    match feature.kind:
+        case Kind.FRAUD_RUN | Kind.LEGITIMATE_RUN:
+            return run_length
+        case Kind.RUN_AGE:
+            return run_age
+    return since
 
 
 def _of_events(feature: Feature, entity: EntityPlan, fields: Sequence[str]) -> Compute:

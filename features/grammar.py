@@ -2,6 +2,8 @@
 
 amount | weekend | night | hour | number FIELD
 count | gap | labels | frauds | risk                         by ENTITY over WINDOW...
+run of frauds | run of legitimate | run age                  by ENTITY over WINDOW...
+since fraud | since legitimate                               by ENTITY over WINDOW...
 sum | mean | std | min | max | ratio | zscore  [of] amount   by ENTITY over WINDOW...
 distinct | entropy | share | new FIELD                       by ENTITY over WINDOW...
 velocity                                                     by ENTITY over WINDOW... against WINDOW
@@ -81,6 +83,33 @@ OF_VALUES = {
         "1 if none of this {entity}'s earlier events in the last {window} has this event's {field}",
     ),
 }
+RUNS = {
+    "of frauds": (
+        Kind.FRAUD_RUN,
+        "fraud_run",
+        "number of frauds in a row that are the last labels of this {entity}, of the last {window}",
+    ),
+    "of legitimate": (
+        Kind.LEGITIMATE_RUN,
+        "legitimate_run",
+        "number of legitimate labels in a row that are the last of this {entity}, of the last {window}",
+    ),
+    "age": (
+        Kind.RUN_AGE,
+        "run_age",
+        "seconds since the first of the frauds in a row that are the last labels of this {entity}, at most {window}",
+    ),
+}
+SINCE_LABELS = {
+    "fraud": (
+        Kind.SINCE_FRAUD,
+        "seconds since this {entity}'s last fraud that was labelled in the last {window}",
+    ),
+    "legitimate": (
+        Kind.SINCE_LEGITIMATE,
+        "seconds since this {entity}'s last legitimate label of the last {window}",
+    ),
+}
 VELOCITY_WORDS = (
     "how many times as often this {entity} has events in the last {window} as in the last {longer}"
 )
@@ -88,7 +117,7 @@ SINCE = {
     "last": (Kind.SINCE_LAST, "seconds since this {entity}'s last event"),
     "first": (Kind.SINCE_FIRST, "seconds since this {entity}'s first event"),
 }
-VERBS = (*ALONE, "number", *OF_AMOUNTS, *OF_EVENTS, *OF_VALUES, "velocity", "since")
+VERBS = (*ALONE, "number", *OF_AMOUNTS, *OF_EVENTS, *OF_VALUES, "velocity", "run", "since")
 
 
 class DeclarationError(ValueError):
@@ -155,6 +184,8 @@ class _Line:
             return self._of_values(verb, rest)
         if verb == "velocity":
             return self._velocity(rest)
+        if verb == "run":
+            return self._run(rest)
         if verb == "since":
             return self._since(rest)
         raise self._error(f"{verb!r} is not a feature{meant(verb, VERBS)}; known are {', '.join(VERBS)}")
@@ -217,7 +248,17 @@ class _Line:
             for each in features
         ]
 
+    def _run(self, rest: list[str]) -> list[Feature]:
+        for what, (kind, stem, words) in RUNS.items():
+            if " ".join(rest).startswith(f"{what} "):
+                return self._windowed(kind, words, stem, rest[len(what.split()) :])
+        raise self._error(
+            'write "run of frauds", "run of legitimate" or "run age", and "by ENTITY over WINDOW"'
+        )
+
     def _since(self, rest: list[str]) -> list[Feature]:
+        if rest[:1] and rest[0] in SINCE_LABELS:
+            return self._windowed(*SINCE_LABELS[rest[0]], f"since_{rest[0]}", rest[1:])
         if len(rest) != 3 or rest[0] not in SINCE or rest[1] != "by":
             raise self._error('write "since last by ENTITY" or "since first by ENTITY"')
         entity, (kind, words) = self._entity(rest[2]), SINCE[rest[0]]

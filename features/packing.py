@@ -168,6 +168,7 @@ def packed_plan(plan: Plan) -> bytes:
                     "first": entity.start + 1,
                     "last": entity.last + 1,
                     "said": entity.said + 1,
+                    "unsaid": entity.unsaid,
                     "absent": entity.absent,
                 }
                 for entity in plan.entities
@@ -188,5 +189,6 @@ def _told_shape(shape: Shape | None) -> dict[str, object] | bool:
         "squares": shape.squares,
         "starts": shape.starts,
         "first": shape.first,
+        "runs": shape.runs,
         "fields": shape.fields,
     }

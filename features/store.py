@@ -20,7 +20,8 @@ from features.catalogue import FeatureSet
 from features.compute import EntityPlan, Plan
 from features.events import Event, Label, Transaction
 from features.ids import IdMemory, Remembered, Said, label_key, tie_of
-from features.windows import NEVER, LabelLog, Log, Shape
+from features.labelled import LabelLog
+from features.windows import NEVER, Log, Shape
 
 
 class Status(StrEnum):
@@ -364,7 +365,7 @@ class _Part:
         self.index = entity.index
         self.events = Shelf(entity.events, Log) if entity.events else None
         self.labels = Shelf(entity.labels, LabelLog) if entity.labels else None
-        self._absent = entity.absent
+        self._absent, self._unsaid = entity.absent, entity.unsaid
 
     def add(self, event: Transaction, tie: int, values: Sequence[int], clock: int, raw: list[int]) -> bool:
         """Add an event to the logs of its value and answer into `raw`; whether the answer is approximate."""
@@ -420,7 +421,7 @@ class _Part:
             return False
         shape, log = self.labels.shape, self.labels.find(value, clock)
         if log is None:
-            raw += (0, 0) * len(shape.windows)
+            raw += self._unsaid
             return False
         log.read_labels(shape, now, raw)
         return log.partial(shape, now)

@@ -18,6 +18,9 @@ NEVER = -(1 << 53)
 
 COMPACT_AT = 64
 
+NO_RUN = (-1, 0, NEVER, NEVER, NEVER)
+"""The run of no labels; see `LabelLog`."""
+
 
 class Shape(msgspec.Struct, frozen=True):
     """What the logs of one entity are to keep and to answer."""
@@ -30,6 +33,7 @@ class Shape(msgspec.Struct, frozen=True):
     squares: bool = False  # answer the sum of the squared amounts too
     starts: bool = False  # answer the time of each window's first record too
     first: bool = False  # answer the time of the first record there ever was too
+    runs: bool = False  # of labels: answer the run that they end with too
     fields: tuple[int, ...] = ()  # answer the counts of values too: of these, among the values of a record
 
     @property
@@ -50,6 +54,11 @@ class Shape(msgspec.Struct, frozen=True):
     @property
     def width(self) -> int:
         """How many integers a reading answers."""
+        return self.at_runs + len(NO_RUN) * self.runs
+
+    @property
+    def at_runs(self) -> int:
+        """Where it tells the run: its kind and length, and how long ago it began, its last label came, and the one before it."""
         return self.at_fields + 4 * len(self.windows) * len(self.fields)
 
     @property
@@ -314,47 +323,3 @@ class Log:
 
 def _squared(amount: int) -> int:
     return amount * amount
-
-
-class LabelLog(Log):
-    """The labels of one entity's events: a record is a label at its arrival, its amount 1 for fraud.
-
-    A label taken back counts until its correction arrives. Answers (labels, frauds) of each window.
-    """
-
-    __slots__ = ("taken_back",)
-
-    def __init__(self, shape: Shape) -> None:
-        """Without any label."""
-        super().__init__(shape)
-        self.taken_back: dict[bytes, tuple[int, int, int, int]] = {}  # label -> arrived, tie, fraud, until
-
-    def take_back(self, key: bytes, arrived: int, tie: int, fraud: int, until: int) -> None:
-        """From `until` on the label `key` counts no more; of several corrections the earliest holds.
-
-        A label that is not (or no longer) in the log is left alone.
-        """
-        at = self._place(arrived, tie) - 1
-        if at < self.head or (self.times[at], self.ties[at]) != (arrived, tie):
-            return
-        known = self.taken_back.get(key)
-        self.taken_back[key] = (arrived, tie, fraud, min(until, known[3]) if known else until)
-
-    def trim(self, shape: Shape) -> bool:
-        """As of every log; corrections of labels that left are forgotten."""
-        left = super().trim(shape)
-        if left and self.taken_back:
-            self.taken_back = {key: each for key, each in self.taken_back.items() if each[:2] > self.floor}
-        return left
-
-    def read_labels(self, shape: Shape, now: int, out: list[int]) -> None:
-        """`read`, without what had been taken back by then."""
-        start = len(out)
-        self.read(shape, now, out)
-        for arrived, _, fraud, until in self.taken_back.values():
-            if until > now or arrived > now:
-                continue
-            for w, window in enumerate(shape.windows):
-                if arrived > now - window:
-                    out[start + 2 * w] -= 1
-                    out[start + 2 * w + 1] -= fraud

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from itertools import pairwise
+from itertools import groupby, pairwise
 from zlib import crc32
 from zoneinfo import ZoneInfo
 
@@ -23,7 +23,8 @@ from features.store import Applied, Status
 
 NAN = math.nan
 DIGITS = {"EUR": 2, "JPY": 0, "KWD": 3}
-OF_LABELS = {Kind.LABELS, Kind.FRAUDS, Kind.RISK}
+RUNS = {Kind.FRAUD_RUN, Kind.LEGITIMATE_RUN, Kind.RUN_AGE, Kind.SINCE_FRAUD, Kind.SINCE_LEGITIMATE}
+OF_LABELS = {Kind.LABELS, Kind.FRAUDS, Kind.RISK} | RUNS
 
 
 def mean(amounts: Sequence[int]) -> Fraction:
@@ -212,6 +213,8 @@ class Oracle:
         if feature.kind is Kind.SINCE_FIRST:
             known = self._entity(False, at, event.entities[at])
             return (event.time_us - known.first) / 1e6 if known and known.first <= event.time_us else NAN
+        if feature.kind in RUNS:
+            return self._of_a_run(feature, event.arrived_us, seen)
         if feature.kind in OF_LABELS:
             said = [each.what.fraud for each in seen if each.time > event.arrived_us - feature.window_us]
             return self._of_labels(feature, said)
@@ -238,6 +241,20 @@ class Oracle:
             else []
         )
         return (event.time_us - max(times)) / 1e6 if times else NAN
+
+    def _of_a_run(self, feature: Feature, now: int, seen: list[Record]) -> float:
+        inside = [each for each in seen if each.time > now - feature.window_us]
+        newest = {each.what.fraud: each.time for each in inside}
+        runs = [(fraud, list(group)) for fraud, group in groupby(seen, key=lambda each: each.what.fraud)]
+        fraud, run = runs[-1] if inside else (None, [])
+        match feature.kind:
+            case Kind.SINCE_FRAUD | Kind.SINCE_LEGITIMATE:
+                at = newest.get(feature.kind is Kind.SINCE_FRAUD)
+                return (now - at) / 1e6 if at is not None else NAN
+            case Kind.RUN_AGE:
+                return min(now - run[0].time, feature.window_us) / 1e6 if fraud else NAN
+        wanted = fraud is (feature.kind is Kind.FRAUD_RUN)
+        return float(sum(each.time > now - feature.window_us for each in run)) if wanted else 0.0
 
     def _of_labels(self, feature: Feature, said: list[bool]) -> float:
         match feature.kind:

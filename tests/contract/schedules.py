@@ -19,11 +19,12 @@ START = 1_700_000_000 * SECOND // (400 * SECOND) * (400 * SECOND)  # where gener
 WINDOWS = (10 * SECOND, 60 * SECOND)
 
 OF_EVENTS = (Kind.COUNT, Kind.SUM, Kind.MEAN, Kind.MIN, Kind.MAX, Kind.RATIO, Kind.STD, Kind.ZSCORE, Kind.GAP)
-OF_LABELS = (Kind.LABELS, Kind.FRAUDS, Kind.RISK)
+RUNS = (Kind.FRAUD_RUN, Kind.LEGITIMATE_RUN, Kind.RUN_AGE, Kind.SINCE_FRAUD, Kind.SINCE_LEGITIMATE)
+OF_LABELS = (Kind.LABELS, Kind.FRAUDS, Kind.RISK, *RUNS)
 
 
 EVERY = frozenset(Kind)
-PLAIN = EVERY - OF_VALUES - {Kind.MIN, Kind.MAX, Kind.STD, Kind.ZSCORE, Kind.GAP}
+PLAIN = EVERY - OF_VALUES - {*RUNS} - {Kind.MIN, Kind.MAX, Kind.STD, Kind.ZSCORE, Kind.GAP}
 """What needs nothing but counts and sums goes a way of its own in the store's script."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -78,6 +79,16 @@ def test_the_same_batch_twice_gets_the_first_answers_and_changes_nothing(make_st
     assert value(ALL, after, f"card_count_{10 * SECOND}") == 4
     assert value(ALL, after, f"card_labels_{10 * SECOND}") == 1
     assert after.seq == 5
+
+
+def test_what_is_told_as_an_age_is_told_again_as_it_was(make_store):
+    features = feature_set()
+    store = make_store(features)
+    store.apply([transaction("t", 0), label("l", "t", 2)])
+    event = transaction("u", 5)
+    first, again = store.apply([event, msgspec.structs.replace(event, arrived_us=event.arrived_us + SECOND)])
+    assert value(features, first, f"card_run_age_{WINDOWS[0]}") == 3.0
+    assert again.vector == pytest.approx(first.vector, rel=0, abs=0, nan_ok=True)
 
 
 def test_the_same_id_with_another_body_is_a_conflict_and_counts_for_nothing(make_store):
@@ -246,6 +257,8 @@ def test_an_event_without_the_entity_has_zeros_and_nan(make_store):
         "card_distinct_country",
         "card_distinct_@weekday",
         "card_labels",
+        "card_fraud_run",
+        "card_legitimate_run",
         "card_frauds",
         "card_risk",
     }

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.windows import COMPACT_AT, NEVER, LabelLog, Log, Shape
+from features.windows import COMPACT_AT, NEVER, Log, Shape
 
 SHAPE = Shape(windows=(10, 100), keep_us=1000, idle_us=10_000, records=10_000)
 FULL = msgspec.structs.replace(SHAPE, extremes=True, squares=True, starts=True, fields=(0,))
@@ -18,8 +18,8 @@ READER = (2,)
 """The values of the event that is read for."""
 
 
-def filled(records, shape=SHAPE, kind=Log):
-    log = kind(shape)
+def filled(records, shape=SHAPE):
+    log = Log(shape)
     for tie, (time, amount) in enumerate(records):
         log.insert(shape, time, tie, amount, (amount,))
     return log
@@ -152,44 +152,3 @@ def test_an_event_in_order_costs_the_same_whatever_the_windows_length(windows):
         read(log, time, shape)
         log.trim(shape)
     assert Counting.looks < 2000 * 15
-
-
-def labels_of(log, now):
-    out = []
-    log.read_labels(SHAPE, now, out)
-    return out
-
-
-def test_a_label_taken_back_counts_until_its_correction_arrives_and_never_less_than_nothing():
-    log = filled([(0, 1), (5, 0)], kind=LabelLog)
-    log.take_back(b"first", 0, 0, 1, until=5)
-    assert [labels_of(log, now) for now in (4, 5, 9, 10)] == [
-        [1, 1, 1, 1],
-        [1, 0, 1, 0],
-        [1, 0, 1, 0],
-        [1, 0, 1, 0],
-    ]
-    assert labels_of(log, 4) == [1, 1, 1, 1]
-
-
-def test_a_label_that_is_not_there_cannot_be_taken_back():
-    log = filled([(0, 1)], kind=LabelLog)
-    log.take_back(b"other", 0, 7, 1, until=1)
-    log.take_back(b"older", -5, 0, 1, until=1)
-    assert labels_of(log, 2) == [1, 1, 1, 1]
-
-
-def test_of_several_corrections_the_earliest_holds_whatever_their_order():
-    for moments in ((3, 6), (6, 3)):
-        log = filled([(0, 1)], kind=LabelLog)
-        for moment in moments:
-            log.take_back(b"first", 0, 0, 1, until=moment)
-        assert [labels_of(log, now)[0] for now in (2, 3, 6)] == [1, 0, 0]
-
-
-def test_corrections_leave_with_their_labels():
-    log = filled([(0, 1)], kind=LabelLog)
-    log.take_back(b"first", 0, 0, 1, until=1)
-    log.insert(SHAPE, 5000, 1, 0)
-    log.trim(SHAPE)
-    assert log.taken_back == {}
