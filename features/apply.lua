@@ -683,6 +683,22 @@ local function compact(log)
   log.stored, log.buffer, log.ahead = true, '', 0
 end
 
+-- What left is in no run.
+local function cut_run(log)
+  local h, r = log.h, log.shape.ends
+  local left = h[FRONT] - h[HEAD]
+  if left == 0 then
+    h[r + 1], h[r + 2], h[r + 3], h[r + 4], h[r + 5] = NO_RUN, 0, NEVER, NEVER, NEVER
+  elseif h[r + 3] <= h[FLOOR] then
+    h[r + 2], h[r + 3] = min(h[r + 2], left), h[HEAD_TIME]
+  end
+  if h[r + 5] == h[FLOOR] then
+    h[r + 1] = UNKNOWN -- there may be another label of this time
+  elseif h[r + 5] < h[FLOOR] then
+    h[r + 5] = NEVER
+  end
+end
+
 local function trim(log)
   local h, shape = log.h, log.shape
   local limit, head, n = h[NEWEST] - shape.keep, h[HEAD], h[N]
@@ -712,9 +728,9 @@ local function trim(log)
   h[HEAD], h[HEAD_TIME] = to, head_time
   if h[FRONT] < to then
     h[FRONT], h[FRONT_TIME] = to, head_time
-    if shape.runs then
-      h[shape.ends + 1] = UNKNOWN
-    end
+  end
+  if shape.runs then
+    cut_run(log)
   end
   if to >= COMPACT_AT and to * 2 >= n then
     compact(log)

@@ -47,10 +47,9 @@ class LabelLog(Log):
 
     def trim(self, shape: Shape) -> bool:
         """As of every log; corrections of labels that left are forgotten."""
-        front, base = self.front, len(self.times)
         left = super().trim(shape)
-        if self.front + base - len(self.times) > front:  # records left that no reading had reached
-            self.run = None
+        if left and self.run is not None:
+            self.run = self._cut(self.run)
         if left and self.taken_back:
             self.taken_back = {key: each for key, each in self.taken_back.items() if each[:2] > self.floor}
         return left
@@ -71,6 +70,18 @@ class LabelLog(Log):
                 if arrived > now - window:
                     out[start + 2 * w] -= 1
                     out[start + 2 * w + 1] -= fraud
+
+    def _cut(self, run: Run) -> Run | None:
+        """A run without what has left."""
+        kind, length, first, last, before = run
+        floor, left = self.floor[0], self.front - self.head
+        if not left:
+            return NO_RUN
+        if before == floor:
+            return None  # there may be another label of this time
+        if first <= floor:
+            length, first = min(length, left), self.times[self.head]
+        return kind, length, first, last, before if before > floor else NEVER
 
     def _run(self, now: int) -> Run:
         """The run that the labels up to `now` end with."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.labelled import LabelLog
@@ -91,11 +91,15 @@ def test_a_label_taken_back_is_in_no_run():
 LABELS = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 1)), max_size=30)
 
 
-@given(labels=LABELS, reads=st.lists(st.integers(0, 60), max_size=8))
-def test_a_run_that_is_carried_on_is_the_one_that_is_looked_up(labels, reads):
-    log = LabelLog(RUNS)
+@settings(max_examples=300)
+@given(
+    labels=LABELS, reads=st.lists(st.integers(0, 60), max_size=30), records=st.sampled_from([1, 2, 4, 100])
+)
+def test_a_run_that_is_carried_on_is_the_one_that_is_looked_up(labels, reads, records):
+    log, shape = LabelLog(RUNS), msgspec.structs.replace(RUNS, records=records)
     for tie, (time, fraud) in enumerate(labels):
-        log.insert(RUNS, time, tie, fraud)
+        log.insert(shape, time, tie, fraud)
+        log.trim(shape)
         if tie < len(reads):
             assert run_of(log, reads[tie]) == log._look_up_run(reads[tie], ())
     assert run_of(log, 60) == log._look_up_run(60, ())
