@@ -607,7 +607,7 @@ local function read(log, now, at, event)
     at = at + 1
   end
   for o = FIXED + 1, shape.starts and shape.ends or 0, stride do
-    raw[at] = h[o + 1] -- an event is in its own windows: none is empty
+    raw[at] = front > h[o] and h[o + 1] or NEVER
     at = at + 1
   end
   if #shape.fields > 0 then
@@ -965,9 +965,9 @@ local function rest_of(shape, event)
   return rest
 end
 
--- Whether `follow` does. An event is read as soon as it is inserted, so that no window is behind the newest one, or ahead of it.
+-- Whether `follow` does: the record is the newest, and no window has been read beyond it.
 local function follows(log, time)
-  return log.shape.plain and time > log.h[NEWEST]
+  return log.shape.plain and time > log.h[NEWEST] and time >= log.h[CLOCK]
 end
 
 local function add_in_place(log, event, at)
@@ -994,11 +994,28 @@ local function add_events(digest, entity, event)
   return approximate
 end
 
--- The same, changing nothing.
-local function peek_events(digest, entity, event)
+-- The same of an event that is no record: what is known when it comes.
+local function read_events(digest, entity, event)
+  local log = find('t', digest, entity.events)
+  if not log then
+    for i = entity.first, entity.said - 1 do
+      raw[i] = entity.absent[i - entity.first + 1]
+    end
+    return false
+  end
+  read(log, event.time, entity.first, event)
+  raw[entity.last] = last(log, event.time)
+  if entity.events.first then
+    raw[entity.last + 1] = first(log, event.time)
+  end
+  return partial(log, event.time)
+end
+
+-- The same of an event that could be a record, changing nothing.
+local function peek_events(digest, entity, event, extra)
   local shape = entity.events
   local log = find('t', digest, shape) or empty('t', digest, shape)
-  peek(log, event.time, entity.first, event, { hi = event.hi, lo = event.lo, rest = rest_of(shape, event) })
+  peek(log, event.time, entity.first, event, extra and { hi = event.hi, lo = event.lo, rest = rest_of(shape, event) })
   raw[entity.last] = last(log, event.time)
   if shape.first then
     raw[entity.last + 1] = first(log, event.time)
@@ -1006,8 +1023,21 @@ local function peek_events(digest, entity, event)
   return partial(log, event.time)
 end
 
--- The features of an event, packed, and its marks; `one` is add_events or peek_events.
-local function features(event, one)
+-- Whether an event is a record of an entity's part.
+local function inside(event, e)
+  return event.inside[e] ~= false
+end
+
+local function events_of(digest, e, event, change)
+  local entity, is_record = plan.entities[e], inside(event, e)
+  if not change then
+    return peek_events(digest, entity, event, is_record)
+  end
+  return (is_record and add_events or read_events)(digest, entity, event)
+end
+
+-- The features of an event, packed, and its marks; without `change` nothing is added.
+local function features(event, change)
   local approximate = false
   wide = false
   for e = 1, #plan.entities do
@@ -1018,7 +1048,7 @@ local function features(event, one)
       end
     else
       if entity.events then
-        approximate = one(digest, entity, event) or approximate
+        approximate = events_of(digest, e, event, change) or approximate
       end
       if entity.labels then
         approximate = read_labels(digest, entity, event.arrived) or approximate
@@ -1032,7 +1062,7 @@ local function owners_of(event)
   local owners = ''
   for e = 1, #plan.entities do
     if plan.entities[e].labels then
-      owners = owners .. event.digests[e]
+      owners = owners .. (inside(event, e) and event.digests[e] or NO_DIGEST)
     end
   end
   return owners
@@ -1063,11 +1093,11 @@ local function transaction(number, id, event)
     return answer(CONFLICT, known.seq, 0, NO_RAW)
   end
   if forgotten(number, event.arrived) or event.arrived - event.time > plan.remember then
-    local packed, marks = features(event, peek_events)
+    local packed, marks = features(event, false)
     return answer(LATE, 0, marks, packed)
   end
   seq = seq + 1
-  local packed, marks = features(event, add_events)
+  local packed, marks = features(event, true)
   local key, owners = shelf_of(epochs[#epochs], shard), owners_of(event)
   if known then
     local entry = { key = key, stamp = clock, seq = seq, arrived = event.arrived, said = '' }
@@ -1118,7 +1148,7 @@ local function texts(width, count, pos, into)
 end
 
 local function apply()
-  local event = { digests = {}, values = {} } -- one at a time: a table for each would cost more than what is in it
+  local event = { digests = {}, values = {}, inside = {} } -- one at a time: a table for each would cost more than what is in it
   local pos, number, size = 1, 0, #items
   while pos <= size do
     number = number + 1
@@ -1128,6 +1158,11 @@ local function apply()
       pos = texts(16, #plan.entities, pos, event.digests)
       pos = texts(8, plan.values, pos, event.values)
       event.square, pos = sub(items, pos, pos + plan.square - 1), pos + plan.square
+      for e = 1, #plan.entities do
+        if plan.entities[e].filtered then
+          event.inside[e], pos = byte(items, pos) == 1, pos + 1
+        end
+      end
       transaction(number, id, event)
     else
       local said = {}

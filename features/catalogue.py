@@ -60,6 +60,12 @@ HOUR_OF_DAY, WEEKDAY = "@hour", "@weekday"
 CALENDAR = {"hour": HOUR_OF_DAY, "weekday": WEEKDAY}
 """Fields that an event has by its time, in the profile's zone: as a profile writes them, and as a feature names them."""
 
+CURRENCY = "@currency"
+"""The field that amounts of several currencies are told apart by."""
+
+OF_AMOUNTS = frozenset({Kind.SUM, Kind.MEAN, Kind.STD, Kind.MIN, Kind.MAX, Kind.RATIO, Kind.ZSCORE})
+"""Kinds that look at the amounts of several events."""
+
 FIELDS = frozenset({Kind.DISTINCT, Kind.ENTROPY, Kind.SHARE, Kind.NEW})
 """Kinds that look at a field's values."""
 
@@ -74,6 +80,8 @@ class Feature(msgspec.Struct, frozen=True):
     field: str = ""  # NUMBER, and kinds of FIELDS: the entity or field that is meant
     words: str = ""  # the meaning, for people
     against_us: int = 0  # VELOCITY: the longer window
+    where: tuple[str, str] = ("", "")  # only of events whose field has this value
+    same: str = ""  # only of events that have this event's value of the field
     prior: tuple[int, int] = (0, 0)  # RISK: (frauds, labels) that count as if they had arrived
 
 
@@ -108,8 +116,14 @@ def feature_hash(feature: Feature, timezone: str = "UTC") -> str:
     >>> feature_hash(weekend, "UTC") == feature_hash(weekend, "Europe/Paris")
     False
     """
-    zone = timezone if feature.kind in ZONED or feature.field in CALENDAR.values() else ""
-    more = [each for each in (feature.against_us, feature.prior) if each not in (0, (0, 0))]
+    fields = {feature.field, feature.where[0], feature.same}
+    zone = timezone if feature.kind in ZONED or not fields.isdisjoint(CALENDAR.values()) else ""
+    unset = Feature("", feature.kind)
+    more = [
+        [name, value]
+        for name in ("against_us", "where", "same", "prior")
+        if (value := getattr(feature, name)) != getattr(unset, name)
+    ]
     return _digest(
         feature.name, feature.kind.value, feature.entity, feature.window_us, feature.field, zone, *more
     )

@@ -13,16 +13,16 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from features.catalogue import DAY_US, FIELDS, HOUR_OF_DAY, WEEKDAY, Feature, FeatureSet, Kind
+from features.catalogue import DAY_US, FIELDS, Feature, FeatureSet, Kind
 from features.events import Transaction, to_datetime
 from features.money import EXPONENTS
+from features.parts import HOUR_US, Part, Text, part_of, text_reader
 from features.windows import NEVER, NO_RUN, Shape
 
 Raw = Sequence[int]
 Compute = Callable[[Transaction, Raw, int], float]
 """(event, raw, minor units in a major unit) -> the feature's value."""
 
-HOUR_US = 3_600_000_000
 QUARTER_US = 900_000_000
 SECOND_US = 1_000_000
 SCALES = {currency: 10**digits for currency, digits in EXPONENTS.items()}
@@ -41,10 +41,10 @@ SQUARES = frozenset({Kind.STD, Kind.ZSCORE})
 
 
 class EntityPlan(msgspec.Struct, frozen=True):
-    """What is kept of one entity, and where its answers stand in raw: first its events', then its labels'."""
+    """What is kept of one part of an entity, and where its answers stand in raw: first its events', then its labels'."""
 
-    name: str
-    index: int  # among Transaction.entities
+    part: Part
+    index: int  # of the entity among Transaction.entities
     start: int
     events: Shape | None  # None: no feature looks at its events
     labels: Shape | None
@@ -99,6 +99,8 @@ class Plan:
         self.width = sum(entity.width for entity in self.entities)
         self._local = _local_us(feature_set.timezone)
         self._readers = [self._reader(field) for field in self.fields]
+        self.keys = [self._key(entity) for entity in self.entities]
+        self.inside = [self._inside(entity.part) for entity in self.entities]
         self._computes = [self._compute(feature) for feature in feature_set.features]
 
     def index_of(self, entity: str) -> int:
@@ -117,24 +119,42 @@ class Plan:
         scale = SCALES.get(event.currency, USUAL_SCALE)
         return tuple([compute(event, raw, scale) for compute in self._computes])
 
-    def _reader(self, field: str) -> Callable[[Transaction], str]:
-        names = self.feature_set.entities
-        if field in names:
-            index = names.index(field)
-            return lambda event: event.entities[index]
-        if field == HOUR_OF_DAY:
-            return lambda event: str(self._local(event.time_us) % DAY_US // HOUR_US)
-        if field == WEEKDAY:
-            return lambda event: str(self._local(event.time_us) // DAY_US % 7)
-        return lambda event: str(event.fields.get(field, ""))
+    def _reader(self, field: str) -> Text:
+        return text_reader(field, self.feature_set.entities, self._local)
+
+    def _key(self, entity: EntityPlan) -> Callable[[Transaction], tuple[str, str]]:
+        """Reads under which key a part knows an event: the entity's value, and what its events share; "" first: under none."""
+        index, same = entity.index, entity.part.same
+        if not same:
+            return lambda event: (event.entities[index], "")
+        shared = self._reader(same)
+
+        def key(event: Transaction) -> tuple[str, str]:
+            value, text = event.entities[index], shared(event)
+            return (value, text) if value and text else ("", "")
+
+        return key
+
+    def _inside(self, part: Part) -> Callable[[Transaction], bool] | None:
+        """Reads whether an event is a record of a part; None: every event that has a key is."""
+        field, value = part.where
+        if not field:
+            return None
+        read = self._reader(field)
+        return lambda event: read(event) == value
 
     def _compute(self, feature: Feature) -> Compute:
         if not feature.entity:
             return _of_the_event(feature, self._local)
-        entity = next(each for each in self.entities if each.name == feature.entity)
+        at = next(i for i, each in enumerate(self.entities) if each.part == part_of(feature))
+        entity = self.entities[at]
         if feature.kind in OF_LABELS:
             return _of_labels(feature, entity)
-        return _of_events(feature, entity, self.fields)
+        return _of_events(feature, entity, self.fields, self.inside[at] or _always)
+
+
+def _always(event: Transaction) -> bool:
+    return True
 
 
 def _check(feature_set: FeatureSet) -> None:
@@ -155,14 +175,16 @@ def _check(feature_set: FeatureSet) -> None:
 
 def _entities(feature_set: FeatureSet, fields: Sequence[str]) -> tuple[EntityPlan, ...]:
     made: list[EntityPlan] = []
+    of_entities = [feature for feature in feature_set.features if feature.entity]
+    parts = sorted({part_of(feature) for feature in of_entities}, key=lambda each: (each.name, each.same))
     for index, name in enumerate(feature_set.entities):
-        features = [feature for feature in feature_set.features if feature.entity == name]
-        events = [feature for feature in features if feature.kind in OF_EVENTS]
-        labels = [feature for feature in features if feature.kind in OF_LABELS]
-        if features:
+        for part in (each for each in parts if each.entity == name):
+            features = [feature for feature in of_entities if part_of(feature) == part]
+            events = [feature for feature in features if feature.kind in OF_EVENTS]
+            labels = [feature for feature in features if feature.kind in OF_LABELS]
             start = made[-1].start + made[-1].width if made else 0
             shapes = [_shape(each, feature_set, fields) if each else None for each in (events, labels)]
-            made.append(EntityPlan(name, index, start, *shapes))
+            made.append(EntityPlan(part, index, start, *shapes))
     return tuple(made)
 
 
@@ -229,7 +251,10 @@ def _of_a_run(feature: Feature, labels: int, run: int) -> Compute:
     return since
 
 
-def _of_events(feature: Feature, entity: EntityPlan, fields: Sequence[str]) -> Compute:
+def _of_events(
+    feature: Feature, entity: EntityPlan, fields: Sequence[str], inside: Callable[[Transaction], bool]
+) -> Compute:
+    """`inside` tells whether the event is among those that are counted."""
     assert entity.events
     shape = entity.events
     if feature.kind in WITHOUT_WINDOW:
@@ -239,12 +264,15 @@ def _of_events(feature: Feature, entity: EntityPlan, fields: Sequence[str]) -> C
     if feature.kind in EXTREMES:
         return _extreme(count, count + 2 * windows + (feature.kind is Kind.MAX))
     if feature.kind in SQUARES:
-        return (_std if feature.kind is Kind.STD else _zscore)(count, entity.start + shape.at_squares + w)
+        squares = entity.start + shape.at_squares + w
+        return _std(count, squares) if feature.kind is Kind.STD else _zscore(count, squares, inside)
     if feature.kind in FIELDS:
         which = w * len(shape.fields) + shape.fields.index(fields.index(feature.field))
-        return _of_values(feature.kind, entity.start + shape.at_fields + 4 * which)
+        return _of_values(feature.kind, entity.start + shape.at_fields + 4 * which, inside)
     if feature.kind is Kind.GAP:
-        return _gap(count, entity.start + shape.at_starts + w)
+        return _gap(count, entity.start + shape.at_starts + w, entity.last, inside)
+    if feature.kind is Kind.RATIO:
+        return _ratio(count, inside)
     if feature.kind is Kind.VELOCITY:
         longer = entity.start + 2 * shape.windows.index(feature.against_us)
         return _velocity(count, longer, feature)
@@ -258,17 +286,19 @@ def _summed(kind: Kind, count: int) -> Compute:
             return lambda event, raw, scale: float(raw[count])
         case Kind.SUM:
             return lambda event, raw, scale: raw[total] / scale
-        case Kind.MEAN:
-            return lambda event, raw, scale: raw[total] / (raw[count] * scale) if raw[count] else math.nan
-    return _ratio(count, total)
+    return lambda event, raw, scale: raw[total] / (raw[count] * scale) if raw[count] else math.nan
 
 
-def _ratio(count: int, total: int) -> Compute:
+def _ratio(count: int, inside: Callable[[Transaction], bool]) -> Compute:
     def ratio(event: Transaction, raw: Raw, scale: int) -> float:
-        before = raw[total] - event.amount  # of the window without this event
-        if raw[count] <= 1 or not before:
+        mine = inside(event)
+        n, before = (
+            raw[count] - mine,
+            raw[count + 1] - mine * event.amount,
+        )  # of the window without this event
+        if n < 1 or not before:
             return math.nan
-        return event.amount * (raw[count] - 1) / before + 0.0  # no -0.0
+        return event.amount * n / before + 0.0  # no -0.0
 
     return ratio
 
@@ -288,11 +318,11 @@ def _std(count: int, squares: int) -> Compute:
     return std
 
 
-def _zscore(count: int, squares: int) -> Compute:
+def _zscore(count: int, squares: int, inside: Callable[[Transaction], bool]) -> Compute:
     def zscore(event: Transaction, raw: Raw, scale: int) -> float:
-        n, amount = raw[count] - 1, event.amount  # of the window without this event
-        total = raw[count + 1] - amount
-        spread = _spread(n, total, raw[squares] - amount * amount)
+        mine, amount = inside(event), event.amount
+        n, total = raw[count] - mine, raw[count + 1] - mine * amount  # of the window without this event
+        spread = _spread(n, total, raw[squares] - mine * amount * amount)
         if n < 2 or not spread:
             return math.nan
         away = n * amount - total  # n times as far as it is from the mean
@@ -301,7 +331,7 @@ def _zscore(count: int, squares: int) -> Compute:
     return zscore
 
 
-def _of_values(kind: Kind, at: int) -> Compute:
+def _of_values(kind: Kind, at: int, inside: Callable[[Transaction], bool]) -> Compute:
     total, distinct, alike, own = at, at + 1, at + 2, at + 3
     match kind:
         case Kind.DISTINCT:
@@ -312,12 +342,15 @@ def _of_values(kind: Kind, at: int) -> Compute:
             )
         case Kind.SHARE:
             return lambda event, raw, scale: raw[own] / raw[total] if raw[own] else math.nan
-    return lambda event, raw, scale: float(raw[own] == 1) if raw[own] else math.nan
+    return lambda event, raw, scale: float(raw[own] == inside(event)) if raw[own] else math.nan
 
 
-def _gap(count: int, start: int) -> Compute:
+def _gap(count: int, start: int, last: int, inside: Callable[[Transaction], bool]) -> Compute:
     def gap(event: Transaction, raw: Raw, scale: int) -> float:
-        return (event.time_us - raw[start]) / (SECOND_US * (raw[count] - 1)) if raw[count] > 1 else math.nan
+        if raw[count] < 2:
+            return math.nan
+        newest = event.time_us if inside(event) else raw[last]
+        return (newest - raw[start]) / (SECOND_US * (raw[count] - 1))
 
     return gap
 

@@ -10,7 +10,9 @@ velocity                                                     by ENTITY over WIND
 since last | since first                                     by ENTITY
 
 FIELD is an entity, a field of [source] texts, or `hour` or `weekday` of the event. A risk may end with `prior 1/50`: as if of
-50 more labels one had been a fraud.
+50 more labels one had been a fraud. Behind ENTITY may stand which of its events are meant: `where FIELD is VALUE`, and
+`same FIELD`, those that have this event's value. Amounts of several currencies are never added: they are always of the
+same currency.
 """
 
 from __future__ import annotations
@@ -21,12 +23,15 @@ from difflib import get_close_matches
 
 import msgspec
 
-from features.catalogue import CALENDAR, Feature, Kind
+from features.catalogue import CALENDAR, CURRENCY, Feature, Kind
+from features.catalogue import OF_AMOUNTS as MONEY
+from features.parts import Part
 
 SECOND_US = 1_000_000
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 UNIT_WORDS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week", "y": "year"}
 LONGEST_YEARS = 100
+NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 
 ALONE = {
     "amount": (Kind.AMOUNT, "the amount of this event, in major units"),
@@ -136,6 +141,7 @@ class Scope(msgspec.Struct, frozen=True):
     texts: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
     timezone: str = "UTC"
+    currencies: bool = False  # events are of several
 
 
 def parse_all(lines: Sequence[str], scope: Scope) -> tuple[Feature, ...]:
@@ -211,13 +217,10 @@ class _Line:
     def _of_values(self, verb: str, rest: list[str]) -> list[Feature]:
         if not rest or rest[0] == "by":
             raise self._error(f'write "{verb} FIELD by ENTITY over WINDOW"')
-        known = (*self._scope.entities, *self._scope.texts)
-        name = rest[0]
-        field = CALENDAR.get(name, name) if name not in known else name
-        if field == name:
-            self._one_of(name, known, "an entity, a field of [source] texts, hour or weekday")
-        kind, words = OF_VALUES[verb]
-        return self._windowed(kind, words.replace("{field}", name), f"{verb}_{name}", rest[1:], field)
+        (kind, words), name = OF_VALUES[verb], rest[0]
+        return self._windowed(
+            kind, words.replace("{field}", _literal(name)), f"{verb}_{name}", rest[1:], self._field(name)
+        )
 
     def _risk(self, rest: list[str]) -> list[Feature]:
         kind, words = OF_EVENTS["risk"]
@@ -259,26 +262,66 @@ class _Line:
     def _since(self, rest: list[str]) -> list[Feature]:
         if rest[:1] and rest[0] in SINCE_LABELS:
             return self._windowed(*SINCE_LABELS[rest[0]], f"since_{rest[0]}", rest[1:])
-        if len(rest) != 3 or rest[0] not in SINCE or rest[1] != "by":
+        if rest[:1] and rest[0] not in SINCE:
             raise self._error('write "since last by ENTITY" or "since first by ENTITY"')
-        entity, (kind, words) = self._entity(rest[2]), SINCE[rest[0]]
-        return [Feature(f"{entity}_since_{rest[0]}", kind, entity, words=words.format(entity=entity))]
+        about, more = self._about(rest[1:])
+        if more:
+            raise self._error(
+                f'write "since {rest[0]} by ENTITY": it has no window; take out {" ".join(more)!r}'
+            )
+        return [self._feature(about, *SINCE[rest[0]], f"since_{rest[0]}")]
 
     def _windowed(self, kind: Kind, words: str, stem: str, rest: list[str], field: str = "") -> list[Feature]:
-        if len(rest) < 4 or rest[0] != "by" or rest[2] != "over":
+        if rest[:1] != ["by"] or "over" not in rest[:-1]:
             raise self._error('it goes on with "by ENTITY over WINDOW", such as "by customer over 1d 7d"')
-        entity = self._entity(rest[1])
+        part, rest = self._about(rest)
+        if rest[0] != "over":
+            raise self._error(f'{rest[0]!r} is not understood here; write "by ENTITY over WINDOW"')
         return [
-            Feature(
-                name=f"{entity}_{stem}_{window}",
-                kind=kind,
-                entity=entity,
-                window_us=self._duration(window),
-                field=field,
-                words=words.format(entity=entity, window=duration_words(window)),
-            )
-            for window in rest[3:]
+            self._feature(part, kind, words, f"{stem}_{window}", field=field, window=window)
+            for window in rest[1:]
         ]
+
+    def _about(self, rest: list[str]) -> tuple[Part, list[str]]:
+        """Which events of which entity are meant, and the words behind that."""
+        if rest[:1] != ["by"] or len(rest) < 2:
+            raise self._error('it goes on with "by ENTITY", such as "by customer"')
+        entity, rest = self._entity(rest[1]), rest[2:]
+        where, same = ("", ""), ""
+        if rest[:1] == ["where"]:
+            if len(rest) < 4 or rest[2] != "is":
+                raise self._error('write "where FIELD is VALUE", such as "where channel is online"')
+            where, rest = (self._field(rest[1]), rest[3]), rest[4:]
+        if rest[:1] == ["same"]:
+            if len(rest) < 2:
+                raise self._error('write "same FIELD", such as "same country"')
+            same, rest = self._field(rest[1]), rest[2:]
+        return Part(entity, where, same), rest
+
+    def _feature(
+        self, part: Part, kind: Kind, words: str, stem: str, *, field: str = "", window: str = ""
+    ) -> Feature:
+        which, told = _names(part), _words(part)
+        if not part.same and self._scope.currencies and kind in MONEY:
+            part = msgspec.structs.replace(part, same=CURRENCY)
+            told += ", of this currency"
+        return Feature(
+            name="_".join(filter(None, (part.entity, which, stem))),
+            kind=kind,
+            entity=part.entity,
+            window_us=self._duration(window) if window else 0,
+            field=field,
+            words=words.format(entity=part.entity, window=duration_words(window) if window else "") + told,
+            where=part.where,
+            same=part.same,
+        )
+
+    def _field(self, name: str) -> str:
+        """A field as features name it."""
+        known = (*self._scope.entities, *self._scope.texts)
+        if name not in known and name in CALENDAR:
+            return CALENDAR[name]
+        return self._one_of(name, known, "an entity, a field of [source] texts, hour or weekday")
 
     def _entity(self, name: str) -> str:
         return self._one_of(name, self._scope.entities, "an entity")
@@ -297,6 +340,25 @@ class _Line:
 
     def _error(self, problem: str) -> DeclarationError:
         return DeclarationError(self._line, problem)
+
+
+def _literal(text: str) -> str:
+    """A text that `format` leaves as it is."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _names(part: Part) -> str:
+    """How a part is told in a feature's name."""
+    field, value = part.where
+    named = [field.lstrip("@"), NOT_IN_NAMES.sub("_", value)] if field else []
+    return "_".join([*named, *(["same", part.same.lstrip("@")] if part.same else [])])
+
+
+def _words(part: Part) -> str:
+    """How it is told to people."""
+    field, value = part.where
+    where = f", where {field.lstrip('@')} is {value}" if field else ""
+    return where + (f", of the same {part.same.lstrip('@')}" if part.same else "")
 
 
 def duration_us(text: str) -> int:

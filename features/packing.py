@@ -36,6 +36,7 @@ VECTORS = frozenset({Status.FRESH, Status.DUPLICATE, Status.LATE})
 NO_DIGEST, NO_VALUE = bytes(16), bytes(8)
 LIMB = 32
 LOW = (1 << LIMB) - 1
+HALF = 8  # bytes of a digest that an entity's parts share, so that they can be found
 SQUARE = 16  # bytes of an amount's square
 APPROXIMATE, WIDE = 1, 2  # marks of an answer: WIDE has sums of two limbs
 
@@ -50,11 +51,18 @@ class Packer:
         digests, values = len(plan.entities), len(plan.fields)
         self._squared = any(entity.events and entity.events.squares for entity in plan.entities)
         square = f"{SQUARE}s" * self._squared
-        self._transaction = struct.Struct("<B16s8sddIdd" + "16s" * digests + "8s" * values + square).pack
+        self._parts = [
+            (entity.part.entity, entity.part.name, key)
+            for entity, key in zip(plan.entities, plan.keys, strict=True)
+        ]
+        self._inside = [inside for inside in plan.inside if inside is not None]
+        inside = "B" * len(self._inside)
+        self._transaction = struct.Struct(
+            "<B16s8sddIdd" + "16s" * digests + "8s" * values + square + inside
+        ).pack
         self._label = struct.Struct("<B16s8sIBd8s").pack
         self._plan = plan
         self._hash_key = hash_key
-        self._indexes = [(entity.index, entity.name) for entity in plan.entities]
         # A card comes again within the hour, but no event id does.
         self._digest = lru_cache(maxsize=1 << 16)(self.digest)
 
@@ -62,10 +70,7 @@ class Packer:
         """One item of a call."""
         if isinstance(event, Label):
             return self._packed_label(event)
-        digests = [
-            self._digest(name, event.entities[index]) if event.entities[index] else NO_DIGEST
-            for index, name in self._indexes
-        ]
+        digests = [self._key(entity, part, *key(event)) for entity, part, key in self._parts]
         return self._transaction(
             1,
             self._id(event.event_id),
@@ -78,6 +83,7 @@ class Packer:
             *digests,
             *self._values(event),
             *([_square(event.amount)] if self._squared else []),
+            *[inside(event) for inside in self._inside],
         )
 
     def _packed_label(self, label: Label) -> bytes:
@@ -95,6 +101,12 @@ class Packer:
     def _id(self, event_id: str) -> bytes:
         return blake2b(event_id.encode(), digest_size=16, key=self._hash_key).digest()
 
+    def _key(self, entity: str, part: str, value: str, shared: str) -> bytes:
+        if not value:
+            return NO_DIGEST
+        digest = self._digest(entity, value)
+        return digest if not part else digest[:HALF] + self._digest(part, shared)[:HALF]
+
     def _values(self, event: Transaction) -> list[bytes]:
         if not self._plan.fields:
             return []
@@ -102,7 +114,7 @@ class Packer:
         return [self._digest(name, value)[:8] if value else NO_VALUE for name, value in named]
 
     def digest(self, name: str, value: str) -> bytes:
-        """What stands for an entity's value in keys."""
+        """What stands for an entity's value in keys: the first half in those of its parts, too."""
         return blake2b(f"{name}\0{value}".encode(), digest_size=16, key=self._hash_key).digest()
 
 
@@ -169,9 +181,10 @@ def packed_plan(plan: Plan) -> bytes:
                     "last": entity.last + 1,
                     "said": entity.said + 1,
                     "unsaid": entity.unsaid,
+                    "filtered": inside is not None,
                     "absent": entity.absent,
                 }
-                for entity in plan.entities
+                for entity, inside in zip(plan.entities, plan.inside, strict=True)
             ],
         }
     )

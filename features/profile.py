@@ -304,7 +304,8 @@ def _features(file: Located, source: Source, entities: tuple[str, ...]) -> Featu
     zone = _zone(table) or source.timezone or "UTC"
     declared = table.texts("declare")
     try:
-        features = parse_all(declared, Scope(entities, source.texts, source.numbers, zone))
+        scope = Scope(entities, source.texts, source.numbers, zone, source.currency_field is not None)
+        features = parse_all(declared, scope)
     except DeclarationError as error:
         raise table.error(str(error), "declare", error.line) from error
     if not features:

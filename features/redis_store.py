@@ -35,7 +35,7 @@ from features.calls import Call, calls_of
 from features.catalogue import FeatureSet
 from features.compute import Plan
 from features.events import Event
-from features.packing import SEQ, Packer, Unpacker, packed_plan
+from features.packing import HALF, SEQ, Packer, Unpacker, packed_plan
 from features.store import Applied, Run, Source, StoreBehind, StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -140,17 +140,13 @@ class RedisFeatureStore:
         """
         self._plan.index_of(entity)
         digest = self._packer.digest(entity, value)
-        here = [self._base + kind + digest for kind in LOGS]
-        found = self._patiently(lambda: self._redis.unlink(*here))
-        others = self._patiently(lambda: list(self._redis.scan_iter(self._anywhere(digest), SCANNED)))
-        found += self._patiently(lambda: self._redis.unlink(*others)) if others else 0
-        return bool(found)
+        keys = self._patiently(lambda: list(self._redis.scan_iter(self._anywhere(digest), SCANNED)))
+        return bool(keys) and self._patiently(lambda: self._redis.unlink(*keys)) > 0
 
     def _anywhere(self, digest: bytes) -> bytes:
-        """The pattern of a digest's logs, whatever the format and the feature set."""
-        return (
-            b"{" + _literal(f"{self._prefix}:".encode()) + b"*}[" + b"".join(LOGS) + b"]" + _literal(digest)
-        )
+        """The pattern of the logs of a value and its parts, whatever the format and the feature set."""
+        start = b"{" + _literal(f"{self._prefix}:".encode()) + b"*}[" + b"".join(LOGS) + b"]"
+        return start + _literal(digest[:HALF]) + b"????????"
 
     def close(self) -> None:
         """Close the connections; the state stays in Redis."""

@@ -181,8 +181,11 @@ class Shelf(Generic[AnyLog]):
         return log
 
     def drop(self, value: str) -> bool:
-        """Forget a value's log; whether there was one."""
-        return self._logs.pop(value, None) is not None
+        """Forget a value's logs, those that are shared with another value included; whether there were any."""
+        found = [each for each in self._logs if each == value or each.startswith(f"{value}\0")]
+        for each in found:
+            del self._logs[each]
+        return bool(found)
 
     def _drop_idle(self, clock: int) -> None:
         """Drop at most two: more than a touch can add, and no pause."""
@@ -202,7 +205,8 @@ class InMemoryFeatureStore:
         self._remember_us = feature_set.remember_us
         self._horizon_us = feature_set.label_horizon_us
         self._ids = IdMemory(self._plan.memory_us)
-        self._parts = [_Part(entity) for entity in self._plan.entities]
+        plan = self._plan
+        self._parts = [_Part(*each) for each in zip(plan.entities, plan.keys, plan.inside, strict=True)]
         self._owning = [part for part in self._parts if part.labels is not None]
         self._seq = 0
         self._clock = NEVER
@@ -269,7 +273,7 @@ class InMemoryFeatureStore:
             event.body,
             approximate,
             list[int | str](raw),
-            [event.entities[part.index] for part in self._owning],
+            [part.owner(event) for part in self._owning],
         )
         for said in known.said if known is not None else ():
             if said.arrived_us - event.arrived_us <= self._horizon_us:
@@ -359,46 +363,76 @@ class AtOnce:
 
 
 class _Part:
-    """One entity of the plan: its logs, and how an event is applied to them."""
+    """One part of an entity: its logs, and how an event is applied to them."""
 
-    def __init__(self, entity: EntityPlan) -> None:
+    def __init__(
+        self,
+        entity: EntityPlan,
+        key: Callable[[Transaction], tuple[str, str]],
+        inside: Callable[[Transaction], bool] | None,
+    ) -> None:
         self.index = entity.index
         self.events = Shelf(entity.events, Log) if entity.events else None
         self.labels = Shelf(entity.labels, LabelLog) if entity.labels else None
         self._absent, self._unsaid = entity.absent, entity.unsaid
+        self._of_events = len(self._absent) - len(self._unsaid)
+        self._key, self._inside = key, inside
 
     def add(self, event: Transaction, tie: int, values: Sequence[int], clock: int, raw: list[int]) -> bool:
-        """Add an event to the logs of its value and answer into `raw`; whether the answer is approximate."""
-        value = event.entities[self.index]
-        if not value:
+        """Add an event to the logs of its value and answer into raw; whether the answer is approximate."""
+        key = self._known_as(event)
+        if not key:
             raw += self._absent
             return False
         approximate = False
         if self.events is not None:
-            shape, time = self.events.shape, event.time_us
-            log = self.events.touch(value, clock)
-            before = [log.last(time), log.began(time)] if shape.first else [log.last(time)]
+            record = self._inside is None or self._inside(event)
+            log = self.events.touch(key, clock) if record else self.events.find(key, clock)
+            approximate = self._read(log, event, tie if record else None, values, raw)
+        return self._labels(key, event.arrived_us, clock, raw) or approximate
+
+    def _read(
+        self, log: Log | None, event: Transaction, tie: int | None, values: Sequence[int], raw: list[int]
+    ) -> bool:
+        """With a `tie` it is a record of the log, too."""
+        assert self.events is not None
+        if log is None:
+            raw += self._absent[: self._of_events]
+            return False
+        shape, time = self.events.shape, event.time_us
+        before = [log.last(time), log.began(time)] if shape.first else [log.last(time)]
+        if tie is not None:
             log.insert(shape, time, tie, event.amount, values)
-            log.read(shape, time, raw, values)
-            raw += before
-            approximate = log.partial(shape, time)
+        log.read(shape, time, raw, values)
+        raw += before
+        approximate = log.partial(shape, time)
+        if tie is not None:
             log.trim(shape)
-        return self._labels(value, event.arrived_us, clock, raw) or approximate
+        return approximate
 
     def peek(self, event: Transaction, values: Sequence[int], clock: int, raw: list[int]) -> bool:
         """`add`, changing nothing."""
-        value = event.entities[self.index]
-        if not value:
+        key = self._known_as(event)
+        if not key:
             raw += self._absent
             return False
         approximate = False
         if self.events is not None:
             shape, time = self.events.shape, event.time_us
-            log = self.events.find(value, clock) or Log(shape)
-            log.peek(shape, time, raw, values, event.amount)
+            log = self.events.find(key, clock) or Log(shape)
+            record = self._inside is None or self._inside(event)
+            log.peek(shape, time, raw, values, event.amount if record else None)
             raw += [log.last(time), log.began(time)] if shape.first else [log.last(time)]
             approximate = log.partial(shape, time)
-        return self._labels(value, event.arrived_us, clock, raw) or approximate
+        return self._labels(key, event.arrived_us, clock, raw) or approximate
+
+    def owner(self, event: Transaction) -> str:
+        """For which key the labels of an event count; "" for none."""
+        return self._known_as(event) if self._inside is None or self._inside(event) else ""
+
+    def _known_as(self, event: Transaction) -> str:
+        value, shared = self._key(event)
+        return f"{value}\0{shared}" if shared else value
 
     def forget(self, value: str) -> bool:
         """Drop the logs of a value; whether there were any."""

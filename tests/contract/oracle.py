@@ -17,7 +17,7 @@ from itertools import groupby, pairwise
 from zlib import crc32
 from zoneinfo import ZoneInfo
 
-from features.catalogue import DAY_US, FIELDS, WEEKDAY, Feature, FeatureSet, Kind
+from features.catalogue import CURRENCY, DAY_US, FIELDS, WEEKDAY, Feature, FeatureSet, Kind
 from features.events import Event, Label, Transaction
 from features.store import Applied, Status
 
@@ -34,6 +34,10 @@ def mean(amounts: Sequence[int]) -> Fraction:
 def variance(amounts: Sequence[int]) -> Fraction:
     middle = mean(amounts)
     return sum(((each - middle) ** 2 for each in amounts), Fraction(0)) / (len(amounts) - 1)
+
+
+Part = tuple[str, tuple[str, str], str]
+"""An entity, and which of its events are meant."""
 
 
 @dataclass
@@ -78,7 +82,7 @@ class Oracle:
         self.seq = 0
         self.clock = 0
         self.known: dict[str, Known] = {}
-        self.entities: dict[tuple[bool, int, str], Entity] = {}
+        self.entities: dict[tuple[bool, Part, tuple[str, str]], Entity] = {}
 
     def apply(self, batch: list[Event]) -> list[Applied]:
         return [self._one(each) for each in batch]
@@ -107,18 +111,18 @@ class Oracle:
             return Applied(Status.LATE, 0, vector, approximate)
         self.seq += 1
         applied = Applied(Status.FRESH, self.seq, vector, approximate)
-        for at in self._with(labels=False):
-            self._add(
-                False, at, event.entities[at], Record(event.time_us, crc32(event.event_id.encode()), event)
-            )
+        for part in self._with(labels=False):
+            if self._inside(part, event):
+                record = Record(event.time_us, crc32(event.event_id.encode()), event)
+                self._add(False, part, self._key(part, event), record)
         entry = self.known[event.event_id] = Known(self.clock, event, applied)
         for label, seq in (known.labels if known else {}).values():
             if label.arrived_us - event.arrived_us <= self.features.label_horizon_us:
                 self._say(entry, label, seq)
         return applied
 
-    def _add(self, labels: bool, at: int, value: str, record: Record) -> None:
-        if not value:
+    def _add(self, labels: bool, at: Part, value: tuple[str, str], record: Record) -> None:
+        if not value[0]:
             return
         entity = self._entity(labels, at, value) or Entity()
         self.entities[labels, at, value] = entity
@@ -132,24 +136,38 @@ class Oracle:
         entity.gone += [each.place for each in entity.records[: -len(kept)]]
         entity.records = kept
 
-    def _entity(self, labels: bool, at: int, value: str) -> Entity | None:
+    def _entity(self, labels: bool, at: Part, value: tuple[str, str]) -> Entity | None:
         entity = self.entities.get((labels, at, value))
         behind = self._longest(labels, at) + self.features.remember_us
         idle = max(behind, self.features.label_horizon_us) + DAY_US
         return entity if entity is not None and self.clock - entity.touched <= idle else None
 
-    def _with(self, *, labels: bool) -> Iterator[int]:
-        for at, name in enumerate(self.features.entities):
-            if any(
-                each.entity == name and (each.kind in OF_LABELS) == labels for each in self.features.features
-            ):
-                yield at
+    def _with(self, *, labels: bool) -> Iterator[Part]:
+        yield from {
+            self._part(each)
+            for each in self.features.features
+            if each.entity and (each.kind in OF_LABELS) == labels
+        }
 
-    def _longest(self, labels: bool, at: int) -> int:
+    @staticmethod
+    def _part(feature: Feature) -> Part:
+        return feature.entity, feature.where, feature.same
+
+    def _key(self, part: Part, event: Transaction) -> tuple[str, str]:
+        name, _, same = part
+        shared = self._text(event, same) if same else ""
+        value = event.entities[self.features.entities.index(name)]
+        return (value, shared) if value and (shared or not same) else ("", "")
+
+    def _inside(self, part: Part, event: Transaction) -> bool:
+        field, wanted = part[1]
+        return not field or self._text(event, field) == wanted
+
+    def _longest(self, labels: bool, at: Part) -> int:
         return max(
             max(each.window_us, each.against_us)
             for each in self.features.features
-            if each.entity == self.features.entities[at] and (each.kind in OF_LABELS) == labels
+            if self._part(each) == at and (each.kind in OF_LABELS) == labels
         )
 
     # labels
@@ -172,7 +190,9 @@ class Oracle:
     def _say(self, known: Known, label: Label, seq: int) -> None:
         known.labels[label.label_id] = (label, seq)
         for at in self._with(labels=True):
-            value = known.event.entities[at]
+            if not self._inside(at, known.event):
+                continue
+            value = self._key(at, known.event)
             self._add(True, at, value, Record(label.arrived_us, crc32(label.label_id.encode()), label))
             entity = self.entities.get((True, at, value), Entity())
             for record in entity.records:
@@ -187,18 +207,18 @@ class Oracle:
     # values
 
     def _seen(self, feature: Feature, event: Transaction) -> list[Record]:
-        at = self.features.entities.index(feature.entity)
+        at = self._part(feature)
         labels = feature.kind in OF_LABELS
         now = event.arrived_us if labels else event.time_us
-        entity = self._entity(labels, at, event.entities[at])
+        entity = self._entity(labels, at, self._key(at, event))
         return [each for each in entity.records if each.time <= now < each.until] if entity else []
 
     def _approximate(self, feature: Feature, event: Transaction) -> bool:
         if not feature.entity:
             return False
         labels = feature.kind in OF_LABELS
-        at = self.features.entities.index(feature.entity)
-        entity = self._entity(labels, at, event.entities[at])
+        at = self._part(feature)
+        entity = self._entity(labels, at, self._key(at, event))
         now = event.arrived_us if labels else event.time_us
         longest = self._longest(labels, at)
         return entity is not None and any(time > now - longest for time, _ in entity.gone)
@@ -206,12 +226,12 @@ class Oracle:
     def _value(self, feature: Feature, event: Transaction) -> float:
         if not feature.entity:
             return self._alone(feature, event)
-        at = self.features.entities.index(feature.entity)
+        at = self._part(feature)
         seen = self._seen(feature, event)
         if feature.kind is Kind.SINCE_LAST:
             return self._since_last(at, event, seen)
         if feature.kind is Kind.SINCE_FIRST:
-            known = self._entity(False, at, event.entities[at])
+            known = self._entity(False, at, self._key(at, event))
             return (event.time_us - known.first) / 1e6 if known and known.first <= event.time_us else NAN
         if feature.kind in RUNS:
             return self._of_a_run(feature, event.arrived_us, seen)
@@ -219,20 +239,21 @@ class Oracle:
             said = [each.what.fraud for each in seen if each.time > event.arrived_us - feature.window_us]
             return self._of_labels(feature, said)
         inside = [each.what for each in seen if each.time > event.time_us - feature.window_us]
-        named = bool(event.entities[at])
+        named = bool(self._key(at, event)[0]) and self._inside(at, event)
         if feature.kind in FIELDS:
             return self._of_values(feature, event, inside, named)
         if feature.kind is Kind.VELOCITY:
             longer = [each for each in seen if each.time > event.time_us - feature.against_us]
-            rates = (
-                Fraction(len(inside) + 1, feature.window_us),
-                Fraction(len(longer) + 1, feature.against_us),
+            here, there = len(inside) + named, len(longer) + named
+            return (
+                float(Fraction(here, feature.window_us) / Fraction(there, feature.against_us))
+                if there
+                else NAN
             )
-            return float(rates[0] / rates[1]) if named else NAN
         return self._of_events(feature, event, inside, named)
 
-    def _since_last(self, at: int, event: Transaction, seen: list[Record]) -> float:
-        entity = self._entity(False, at, event.entities[at])
+    def _since_last(self, at: Part, event: Transaction, seen: list[Record]) -> float:
+        entity = self._entity(False, at, self._key(at, event))
         times = [each.time for each in seen]
         # Of those that left only the newest is remembered.
         times += (
@@ -267,7 +288,7 @@ class Oracle:
 
     def _of_values(self, feature: Feature, event: Transaction, others: list, named: bool) -> float:
         mine = self._text(event, feature.field)
-        texts = [self._text(each, feature.field) for each in ([*others, event] if named else [])]
+        texts = [self._text(each, feature.field) for each in ([*others, event] if named else others)]
         counts = Counter(each for each in texts if each)
         total = sum(counts.values())
         match feature.kind:
@@ -277,11 +298,11 @@ class Oracle:
                 return math.log2(total**2 / sum(each**2 for each in counts.values())) if total else NAN
         if not counts[mine]:
             return NAN
-        return counts[mine] / total if feature.kind is Kind.SHARE else float(counts[mine] == 1)
+        return counts[mine] / total if feature.kind is Kind.SHARE else float(counts[mine] == named)
 
     def _of_events(self, feature: Feature, event: Transaction, others: list, named: bool) -> float:
         scale = 10 ** DIGITS[event.currency]
-        events = [*others, event] if named else []
+        events = [*others, event] if named else others
         amounts = [each.amount for each in events]
         match feature.kind:
             case Kind.COUNT:
@@ -315,6 +336,8 @@ class Oracle:
     def _text(self, event: Transaction, name: str) -> str:
         if name in self.features.entities:
             return event.entities[self.features.entities.index(name)]
+        if name == CURRENCY:
+            return event.currency
         if name == WEEKDAY:
             return str(self._when(event).weekday())
         return event.fields.get(name, "")

@@ -7,8 +7,8 @@ import struct
 import msgspec
 from hypothesis import strategies as st
 
+from features.catalogue import CURRENCY, WEEKDAY, Feature, FeatureSet, Kind
 from features.catalogue import FIELDS as OF_VALUES
-from features.catalogue import WEEKDAY, Feature, FeatureSet, Kind
 from features.events import MAX_AMOUNT, Event, Label, Transaction
 from features.store import Applied, Status
 
@@ -22,6 +22,13 @@ OF_EVENTS = (Kind.COUNT, Kind.SUM, Kind.MEAN, Kind.MIN, Kind.MAX, Kind.RATIO, Ki
 RUNS = (Kind.FRAUD_RUN, Kind.LEGITIMATE_RUN, Kind.RUN_AGE, Kind.SINCE_FRAUD, Kind.SINCE_LEGITIMATE)
 OF_LABELS = (Kind.LABELS, Kind.FRAUDS, Kind.RISK, *RUNS)
 
+
+PARTS: dict[str, dict[str, object]] = {
+    "french": {"where": ("country", "FR")},
+    "currency": {"same": CURRENCY},
+    "both": {"where": ("country", "FR"), "same": "shop"},
+}
+"""Of an entity's events those that are meant: of some, and of those that share something."""
 
 EVERY = frozenset(Kind)
 PLAIN = EVERY - OF_VALUES - {*RUNS} - {Kind.MIN, Kind.MAX, Kind.STD, Kind.ZSCORE, Kind.GAP}
@@ -45,6 +52,12 @@ def feature_set(kinds: frozenset[Kind] = EVERY, **changes: int) -> FeatureSet:
             for field in (other, "country", WEEKDAY):
                 for kind in sorted(OF_VALUES):
                     features.append(Feature(f"{entity}_{kind}_{field}_{us}", kind, entity, us, field))
+    features += [
+        msgspec.structs.replace(each, name=f"{each.name}_{name}", **part)
+        for each in features
+        if each.entity == "card" and each.window_us in (0, WINDOWS[0])
+        for name, part in PARTS.items()
+    ]
     chosen = FeatureSet(
         tuple(each for each in features if each.kind in kinds),
         ("card", "shop"),

@@ -15,6 +15,7 @@ from features.store import InMemoryFeatureStore, Status
 from tests.contract.oracle import Oracle
 from tests.contract.schedules import (
     EVERY,
+    PARTS,
     PLAIN,
     REMEMBER,
     SECOND,
@@ -248,7 +249,8 @@ def test_an_approximate_duplicate_says_so_again(make_store):
 
 def test_an_event_without_the_entity_has_zeros_and_nan(make_store):
     answers = make_store(ALL).apply([transaction(f"t{at}", at, entities=("", "x")) for at in range(2)])
-    got = {name: value(ALL, answers[1], name) for name in ALL.names if name.startswith("card_")}
+    whole = [each.name for each in ALL.features if each.entity == "card" and not each.same + each.where[0]]
+    got = {name: value(ALL, answers[1], name) for name in whole}
     zero = {name for name, number in got.items() if number == 0}
     assert {name.rsplit("_", 1)[0] for name in zero} == {
         "card_count",
@@ -309,6 +311,43 @@ def test_a_value_that_was_forgotten_is_as_new_and_its_neighbours_are_not(make_st
     assert math.isnan(value(ALL, again, "card_since"))
     assert value(ALL, other, f"card_count_{10 * SECOND}") == 2
     assert value(ALL, other, f"shop_count_{10 * SECOND}") == 4
+
+
+def test_parts_of_a_value_are_forgotten_with_it_and_those_of_its_neighbours_are_not(make_store):
+    store = make_store(ALL)
+    for card in "ab":
+        store.apply([transaction(f"{card}1", 1, entities=(card, "x"), fields={"country": "FR"})])
+    assert store.forget("card", "a")
+    seen = [transaction(f"{card}2", 2, entities=(card, "x"), fields={"country": "FR"}) for card in "ab"]
+    gone, kept = store.apply(seen)
+    for part in PARTS:
+        name = f"card_count_{WINDOWS[0]}_{part}"
+        assert (value(ALL, gone, name), value(ALL, kept, name)) == (1.0, 2.0)
+
+
+def test_amounts_of_two_currencies_are_never_added(make_store):
+    store = make_store(ALL)
+    payments = [transaction("e", 1, currency="EUR"), transaction("j", 2, currency="JPY", amount=7)]
+    euro, yen = (value(ALL, each, f"card_sum_{WINDOWS[0]}_currency") for each in store.apply(payments))
+    assert (euro, yen) == (10.0, 7.0)
+
+
+def test_an_event_that_is_not_meant_sees_those_that_are(make_store):
+    store, name = make_store(ALL), f"card_count_{WINDOWS[0]}_french"
+    countries = [("1", "FR"), ("2", "DE"), ("3", "FR")]
+    events = [transaction(at, int(at), fields={"country": country}) for at, country in countries]
+    assert [value(ALL, each, name) for each in store.apply(events)] == [1.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("kinds", [EVERY, PLAIN])
+def test_what_was_read_for_a_later_event_is_still_there_for_an_earlier_one(make_store, kinds):
+    features = feature_set(kinds)
+    store, name = make_store(features), f"card_count_{WINDOWS[0]}_french"
+    (at, country) = zip(*[(0, "FR"), (20, "DE"), (5, "FR")], strict=True)
+    events = [
+        transaction(f"{each}", each, 20, fields={"country": of}) for each, of in zip(at, country, strict=True)
+    ]
+    assert [value(features, each, name) for each in store.apply(events)] == [1.0, 0.0, 2.0]
 
 
 def test_forgetting_again_or_what_was_never_known_changes_nothing_and_says_so(make_store):

@@ -203,4 +203,4 @@ def test_a_set_that_cannot_be_kept_is_refused_with_its_reason(changes, message):
 
 def test_an_entity_that_no_feature_looks_at_costs_nothing():
     plan = Plan(FeatureSet((Feature("f", Kind.COUNT, "b", HOUR_US),), ("a", "b", "c")))
-    assert [(entity.name, entity.index) for entity in plan.entities] == [("b", 1)]
+    assert [(entity.part.entity, entity.index) for entity in plan.entities] == [("b", 1)]

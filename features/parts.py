@@ -1,0 +1,51 @@
+"""Parts of an entity: all of its events, those where a field has a value, those that share this event's value of a field.
+
+A part has logs of its own. An event is answered for every part that it has a key in; it is a record of those that it is in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from features.catalogue import CURRENCY, DAY_US, HOUR_OF_DAY, WEEKDAY, Feature
+from features.events import Transaction
+
+HOUR_US = 3_600_000_000
+
+Text = Callable[[Transaction], str]
+"""Reads a field of an event; "" where it has none."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Which events of an entity are looked at."""
+
+    entity: str
+    where: tuple[str, str] = ("", "")  # only those whose field has this value
+    same: str = ""  # only those that have this event's value of the field
+
+    @property
+    def name(self) -> str:
+        """What tells it from the entity's other parts: "" for all events."""
+        field, value = self.where
+        return "" if not field and not self.same else f"{field}\0{value}\0{self.same}"
+
+
+def part_of(feature: Feature) -> Part:
+    """The part that a feature looks at."""
+    return Part(feature.entity, feature.where, feature.same)
+
+
+def text_reader(field: str, entities: Sequence[str], local: Callable[[int], int]) -> Text:
+    """Reads an entity, a mapped text, or what an event has by its time (`local`: UTC to the wall clock) or its amount."""
+    if field in entities:
+        index = list(entities).index(field)
+        return lambda event: event.entities[index]
+    if field == HOUR_OF_DAY:
+        return lambda event: str(local(event.time_us) % DAY_US // HOUR_US)
+    if field == WEEKDAY:  # 0: Monday; 1970 began on a Thursday
+        return lambda event: str((local(event.time_us) // DAY_US + 3) % 7)
+    if field == CURRENCY:
+        return lambda event: event.currency
+    return lambda event: str(event.fields.get(field, ""))
