@@ -32,6 +32,10 @@ IDLE_SECONDS = 0.3
 HELD_RECORDS = 20_000
 """... and when it took in so many records."""
 
+RECORDED = 4_000
+"""So many records are enough for a transaction of the recorder's. While it commits, as many may come in: where it is behind,
+a commit is of so many, and each page of the database is written for more of them."""
+
 T = TypeVar("T")
 Made = tuple[list[Chunk], Work]
 
@@ -126,7 +130,7 @@ def record_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.Ap
     @app.agent(app.topic(*map(config.topic, names)))
     @guarded
     async def record(stream: Any) -> None:
-        async for batch in batches(stream):
+        async for batch in batches(stream, RECORDED):
             reached("record.taken")
             passing = seen.passage(*[chunk.records for chunk in batch])
             with passing.stage("record"):

@@ -30,7 +30,7 @@ IN_FLIGHT, IN_FLIGHT_BYTES = 4_000, 64_000_000
 """Records, and bytes of their values, that are delivered but not yet taken by an agent: enough to keep it busy."""
 
 BATCH = 1_000
-"""Records from which on a batch takes no further chunk."""
+"""Records from which on a batch takes no further chunk, where its reader does not say otherwise."""
 
 READY_SECONDS = 0.01
 """How long a message may take out of Faust's buffer: it comes at once, or it is one that Faust passes over."""
@@ -415,8 +415,8 @@ async def chunks(stream: Any) -> AsyncIterator[Chunk]:
             yield chunk
 
 
-async def batches(stream: Any) -> AsyncIterator[list[Chunk]]:
-    """The same, several at once: what all partitions have ready, up to BATCH records and the rest of a chunk.
+async def batches(stream: Any, enough: int = BATCH) -> AsyncIterator[list[Chunk]]:
+    """The same, several at once: what all partitions have ready, until it is `enough` records or more.
 
     So a round trip serves many partitions that have little each. Nobody waits for a batch to fill. A chunk that is
     suspected is a batch of its own.
@@ -429,7 +429,7 @@ async def batches(stream: Any) -> AsyncIterator[list[Chunk]]:
             if delivered is None:
                 return
             batch, taking, size = list(delivered), None, _size(delivered)
-            while size < BATCH and not batch[0].suspected and not stream.channel.queue.empty():
+            while size < enough and not batch[0].suspected and not stream.channel.queue.empty():
                 taking = asyncio.ensure_future(anext(source, None))
                 await asyncio.wait({taking}, timeout=READY_SECONDS)
                 delivered = taking.result() if taking.done() else None

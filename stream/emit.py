@@ -19,6 +19,7 @@ from stream.letters import DeadLetter
 from stream.pipeline import Decision
 
 NAIVE_EPOCH = datetime(1970, 1, 1)  # in UTC
+APPROVED = Outcome.APPROVE.value
 
 Pseudonym = Callable[[str, str], str]
 """(entity name, value) -> what may be kept in place of the value."""
@@ -141,7 +142,7 @@ class Emitter:
 
 def alerting(record: DecisionRecord) -> bool:
     """Whether a person should look at it."""
-    return record.outcome != Outcome.APPROVE.value
+    return record.outcome != APPROVED
 
 
 def reason_records(reasons: Sequence[Reason]) -> list[ReasonRecord]:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from features.events import Label, to_datetime, to_us
+from features.events import Label, to_us
 from stream.codec import Codec, WireError, decode, encode
 from stream.decisions import ALERTS, DECISIONS, LABELS, AlertRecord, DecisionRecord
 from stream.emit import Emitter, alerting
 from stream.letters import LetterOffice
 from stream.records import TP, Record
-from stream.review.ledger import RECORDER, Batch, Ledger
+from stream.review.batch import AlertRow, Batch, DecisionRow, LabelRow
+from stream.review.ledger import RECORDER, Ledger
+from stream.review.recording import OPEN
 from stream.sealing import Sealer
 from stream.watch import Reading
 
@@ -26,7 +31,12 @@ TIDY_SECONDS = 600.0
 LARGEST = 1 << 63
 """SQL's whole numbers are smaller."""
 
+FIRST_US, LAST_US = (to_us(when.replace(tzinfo=UTC)) for when in (datetime.min, datetime.max))
+
+PLACE = attrgetter("topic", "partition")
+
 Row = dict[str, Any]
+Adder = Callable[[Batch, Record], None]
 
 
 class Recorder:
@@ -56,6 +66,11 @@ class Recorder:
         self._tidy_at = 0.0
         self._clock = clock
         self._positions = ledger.positions(RECORDER)
+        self._adders: Mapping[str, Adder] = {
+            DECISIONS: self._add_decision,
+            ALERTS: self._add_alert,
+            LABELS: self._add_label,
+        }
 
     def record(self, records: Sequence[Record], condemned: str = "") -> Counter[str]:
         """Write a chunk in one transaction; what is below the stored offsets was written before.
@@ -63,14 +78,12 @@ class Recorder:
         Records that are `condemned`, and why, are kept as dead letters, whatever they are.
         """
         batch = Batch()
-        for record in records:
-            tp = TP(record.topic, record.partition)
-            if record.offset >= self._positions.get(tp, 0):
-                if condemned:
-                    self._bury(batch, record, condemned)
-                else:
-                    self._add(batch, record)
-                batch.positions[tp] = record.offset + 1
+        for place, run in groupby(records, PLACE):
+            tp = TP(*place)
+            fresh = [record for record in run if record.offset >= self._positions.get(tp, 0)]
+            if fresh:
+                self._take(batch, tp.topic, fresh, condemned)
+                batch.positions[tp] = fresh[-1].offset + 1
         if not batch.positions:
             return Counter()
         counts = self._ledger.record(batch)
@@ -92,27 +105,28 @@ class Recorder:
             more = self._ledger.let_go(self._keep_us)
             self._tidy_at = now if more else now + TIDY_SECONDS
 
-    def _add(self, batch: Batch, record: Record) -> None:
-        topic = record.topic.removeprefix(self._prefix)
-        try:
-            if topic == DECISIONS:
-                batch.decisions.append(self._decision(record))
-            elif topic == ALERTS:
-                # It is for others to read: here an alert is made of the decision that counts.
-                decode(record.value, AlertRecord)
-            elif topic == LABELS:
-                self._add_label(batch, record)
-            else:
-                batch.dead_letters.append(_dead_letter(record, self._sealed(record.key)))
-        except ValueError as error:
-            self._unreadable(batch, record, error)
+    def _take(self, batch: Batch, topic: str, records: Sequence[Record], condemned: str) -> None:
+        add = self._adders.get(topic.removeprefix(self._prefix), self._add_dead_letter)
+        for record in records:
+            if condemned:
+                self._bury(batch, record, condemned)
+                continue
+            try:
+                add(batch, record)
+            except ValueError as error:
+                self._unreadable(batch, record, error)
 
-    def _decision(self, record: Record) -> Row:
+    def _add_decision(self, batch: Batch, record: Record) -> None:
         """A decision's row, and its alert's, which counts if and only if the decision is its event's first."""
         read = decode(record.value, DecisionRecord)
         row = _decision(record, read)
-        row["alert"] = _alert(Emitter.alert(read), self._sealed(record.key)) if alerting(read) else None
-        return row
+        if alerting(read):
+            row.alert = _alert(Emitter.alert(read), self._sealed(record.key))
+        batch.decisions.append(row)
+
+    def _add_alert(self, batch: Batch, record: Record) -> None:
+        """It is for others to read: here an alert is made of the decision that counts."""
+        decode(record.value, AlertRecord)
 
     def _add_label(self, batch: Batch, record: Record) -> None:
         """A label that cannot be read is passed over: the score role buries it, with the reason."""
@@ -121,6 +135,9 @@ class Recorder:
             batch.labels.append(_label(record, label))
         else:
             self.counts["unreadable"] += 1
+
+    def _add_dead_letter(self, batch: Batch, record: Record) -> None:
+        batch.dead_letters.append(_dead_letter(record, self._sealed(record.key)))
 
     def _unreadable(self, batch: Batch, record: Record, error: ValueError) -> None:
         """Somebody else wrote into a topic of Weir's own."""
@@ -150,54 +167,63 @@ class _LabelledAt(msgspec.Struct):
     labelled_at: str | int | float
 
 
-def _decision(record: Record, read: DecisionRecord) -> Row:
-    return _storable(
-        {
-            "event_id": read.event_id,
-            "event_time": _utc(read.event_time),
-            "arrived_us": read.arrived_us,
-            "decided_us": to_us(datetime.fromisoformat(read.decided_at)),
-            "outcome": read.outcome,
-            "score": read.score,
-            "model_version": read.model_version,
-            "body": read.body,
-            "record": record.value,
-        }
+_LABELLED_AT = msgspec.json.Decoder(_LabelledAt)
+
+
+def _decision(record: Record, read: DecisionRecord) -> DecisionRow:
+    """The row of a decision, which was read whole: so whoever reads it of the ledger, the learner, can read it too."""
+    row = DecisionRow(
+        event_id=read.event_id,
+        event_us=_event_us(read.event_time),
+        arrived_us=read.arrived_us,
+        decided_us=_decided_us(read.decided_at),
+        outcome=read.outcome,
+        score=read.score,
+        model_version=read.model_version,
+        body=read.body,
+        record=record.value,
+    )
+    texts = (row.event_id, row.outcome, row.model_version, row.body)
+    if "\0" in "".join(texts) or not -LARGEST <= row.arrived_us < LARGEST:
+        _storable(msgspec.structs.asdict(row))
+    return row
+
+
+def _event_us(written: str) -> int:
+    us = to_us(datetime.fromisoformat(written))
+    if not FIRST_US <= us <= LAST_US:
+        raise WireError(f"its event_time {written} is in no year that a calendar has")
+    return us
+
+
+@lru_cache(maxsize=64)
+def _decided_us(written: str) -> int:
+    """When a decision was made; all of one batch were made at once."""
+    return to_us(datetime.fromisoformat(written))
+
+
+def _alert(read: AlertRecord, key: bytes | None) -> AlertRow:
+    return AlertRow(
+        alert_id=read.alert_id,
+        event_id=read.event_id,
+        score=read.score,
+        arrived_us=read.arrived_us,
+        state=OPEN,
+        key=key,
+        record=encode(read),
     )
 
 
-def _utc(written: str) -> datetime:
-    when = datetime.fromisoformat(written)
-    try:
-        return to_datetime(to_us(when))
-    except OverflowError as error:
-        raise WireError(f"its event_time {written} is in no year that a calendar has") from error
-
-
-def _alert(read: AlertRecord, key: bytes | None) -> Row:
-    return _storable(
-        {
-            "alert_id": read.alert_id,
-            "event_id": read.event_id,
-            "score": read.score,
-            "arrived_us": read.arrived_us,
-            "state": "open",
-            "key": key,
-            "record": encode(read),
-        }
+def _label(record: Record, label: Label) -> LabelRow:
+    return LabelRow(
+        label_id=label.label_id,
+        event_id=label.event_id,
+        fraud=label.fraud,
+        source=label.source,
+        labelled_at=str(_LABELLED_AT.decode(record.value).labelled_at),
+        arrived_us=label.arrived_us,
+        reverses=label.reverses,
     )
-
-
-def _label(record: Record, label: Label) -> Row:
-    return {
-        "label_id": label.label_id,
-        "event_id": label.event_id,
-        "fraud": label.fraud,
-        "source": label.source,
-        "labelled_at": str(msgspec.json.decode(record.value, type=_LabelledAt).labelled_at),
-        "arrived_us": label.arrived_us,
-        "reverses": label.reverses,
-    }
 
 
 def _dead_letter(record: Record, key: bytes | None) -> Row:

@@ -5,15 +5,16 @@ Rows travel as plain values, so that no tool of a database's own is needed, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Table, delete, func, select
+from sqlalchemy import Connection, DateTime, Engine, Table, delete, func, select
 
+from features.events import to_us
+from stream.review import bulk
 from stream.review import tables as t
-from stream.review.database import insert_all
 from stream.review.ledger import now_us
 from stream.review.migrations import revision_of
 from stream.review.periods import Periods
@@ -85,7 +86,8 @@ def make_room(engine: Engine, found: Iterable[Rows]) -> None:
     periods = Periods(engine)
     for name, columns, some in found:
         if name == t.decisions.name:
-            periods.prepare((dict(zip(columns, row, strict=True)) for row in some), now_us())
+            event_time, arrived_us = columns.index("event_time"), columns.index("arrived_us")
+            periods.prepare(((to_us(row[event_time]), row[arrived_us]) for row in some), now_us())
 
 
 def fill(engine: Engine, found: Iterable[Rows]) -> None:
@@ -95,5 +97,13 @@ def fill(engine: Engine, found: Iterable[Rows]) -> None:
         for table in reversed(copied_tables()):
             db.execute(delete(table))
         for name, columns, some in found:
-            insert_all(db, by_name[name], [dict(zip(columns, row, strict=True)) for row in some])
+            _insert(db, by_name[name], columns, some)
         skip_numbers(db)
+
+
+def _insert(db: Connection, table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    time_of = bulk.time_of(db)
+    for at, name in enumerate(names):
+        if isinstance(table.c[name].type, DateTime):
+            rows = [(*row[:at], time_of(to_us(row[at])), *row[at + 1 :]) for row in rows]
+    bulk.insert(db, table, names, list(map(tuple, rows)))

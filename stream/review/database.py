@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, func, insert, select
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
@@ -24,6 +25,15 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BUSY_SECONDS = 30
+PRAGMAS = (
+    f"busy_timeout={BUSY_SECONDS * 1000}",
+    "journal_mode=WAL",
+    "synchronous=FULL",  # what was committed is on the disk
+    "cache_size=-16000",  # 16 MB: ids come in no order, and each lies on a page of its own
+    "wal_autocheckpoint=8000",  # 32 MB: a page that many commits wrote is copied back once
+)
+"""How every connection to SQLite is set."""
+
 LOCKS = SCHEMA, RECORD, PEOPLE = ("schema", "record", "people")
 FIRST_LOCK = 770_313
 """PostgreSQL's advisory locks are numbers that a database's users share: ours begin here."""
@@ -32,9 +42,6 @@ FREE_SECONDS = 2
 """How long work that can be put off waits for locks that others hold."""
 
 LOCK_NOT_AVAILABLE = "55P03"
-
-CHUNK = 500
-"""Ids of one IN list: below every database's limit."""
 
 
 class LedgerError(Exception):
@@ -86,7 +93,7 @@ def _serve_sqlite(engine: Engine, file: str) -> None:
         record.info["turn"] = turn = Path(f"{file}.turn").open("a")  # noqa: SIM115 - lives as the connection
         connection.isolation_level = None
         fcntl.flock(turn, fcntl.LOCK_EX)  # SQLite does not wait at all where the journal's mode changes
-        for pragma in (f"busy_timeout={BUSY_SECONDS * 1000}", "journal_mode=WAL", "synchronous=FULL"):
+        for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
         fcntl.flock(turn, fcntl.LOCK_UN)
 
@@ -119,7 +126,7 @@ def _prepare_schema(engine: Engine) -> None:
 def one_writer(db: Connection, what: str) -> None:
     """Until this transaction ends nobody else does `what`; SQLite has one writer for everything anyway."""
     if db.dialect.name == "postgresql":
-        db.execute(select(func.pg_advisory_xact_lock(LOCKS.index(what) + FIRST_LOCK)))
+        db.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (LOCKS.index(what) + FIRST_LOCK,))
 
 
 def shared_writer(db: Connection, what: str) -> None:
@@ -146,17 +153,6 @@ def while_free(engine: Engine, what: str, work: Callable[[Connection], T]) -> T 
         return None
 
 
-def insert_all(db: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows, none of whose keys is there; what else they hold than the table's columns is passed over."""
-    if not rows:
-        return
-    names = [column.name for column in table.c if column.name in rows[0]]
-    if bulk.pays(db, rows):
-        bulk.copy(db, table, names, rows)
-    else:
-        db.execute(insert(table), [{name: row[name] for name in names} for row in rows])
-
-
 def insert_new(db: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows whose key is not there yet; the others are left as they are."""
     if rows:
@@ -173,29 +169,24 @@ def replace(db: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> 
         db.execute(statement.on_conflict_do_update(index_elements=keys, set_=new), values)
 
 
-def add_values(db: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows, or add their `value` to that of those whose key is there; one statement for all."""
-    if rows:
-        statement = _insert(db, table).values(list(rows))
-        keys = [column.name for column in table.primary_key]
-        more = {"value": table.c.value + statement.excluded.value}
-        db.execute(statement.on_conflict_do_update(index_elements=keys, set_=more))
-
-
 def keep_positions(db: Connection, reader: str, positions: Mapping[TP, int]) -> None:
     """Keep from where a reader goes on; one that was thought dead and wakes up takes nothing back."""
-    table = tables.positions
     rows = [
         {"reader": reader, "topic": tp.topic, "part": tp.partition, "after": positions[tp]}
         for tp in positions
     ]
     if rows:
-        statement = _insert(db, table)
-        new = statement.excluded.after
-        ahead = statement.on_conflict_do_update(
-            index_elements=list(table.primary_key), set_={"after": new}, where=new > table.c.after
-        )
-        db.execute(ahead, rows)
+        db.execute(_ahead(db.dialect.name), rows)
+
+
+@cache
+def _ahead(dialect: str) -> Any:
+    table = tables.positions
+    statement = _insert(dialect, table)
+    new = statement.excluded.after
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key), set_={"after": new}, where=new > table.c.after
+    )
 
 
 def holds_positions(db: Connection, reader: str, positions: Mapping[TP, int]) -> bool:
@@ -210,18 +201,13 @@ def _rows(
 ) -> tuple[Any, list[Mapping[str, Any]] | None]:
     """An INSERT of rows, and its parameters."""
     if not bulk.pays(db, rows):
-        return _insert(db, table), list(rows)
+        return _insert(db.dialect.name, table), list(rows)
     names = list(rows[0])
-    return _insert(db, table).from_select(names, select(*bulk.unnested(table, names, rows).c)), None
+    return _insert(db.dialect.name, table).from_select(
+        names, select(*bulk.unnested(table, names, rows).c)
+    ), None
 
 
-def _insert(db: Connection, table: Table) -> Any:
+def _insert(dialect: str, table: Table) -> Any:
     """An INSERT that may say what happens when the key is there: each dialect has its own."""
-    return (sqlite if db.dialect.name == "sqlite" else postgresql).insert(table)
-
-
-def in_chunks(ids: Iterable[str]) -> Iterable[list[str]]:
-    """Different ids, in lists that fit an IN."""
-    listed = list(dict.fromkeys(ids))
-    for start in range(0, len(listed), CHUNK):
-        yield listed[start : start + CHUNK]
+    return (sqlite if dialect == "sqlite" else postgresql).insert(table)

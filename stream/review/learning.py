@@ -13,8 +13,8 @@ from stream.crash_points import reached
 from stream.labels import Vector, vector_of
 from stream.records import TP
 from stream.review import tables as t
-from stream.review.bulk import among
-from stream.review.database import in_chunks, insert_new, keep_positions
+from stream.review.bulk import among, in_chunks
+from stream.review.database import insert_new, keep_positions
 from stream.review.leases import refuse_zombie
 
 LEARNER = "learn"

@@ -21,15 +21,16 @@ from stream.crash_points import reached
 from stream.labels import Vector, vector_of
 from stream.records import TP
 from stream.review import tables as t
+from stream.review.batch import Batch
 from stream.review.database import RECORD, LedgerError, connect, holds_positions, keep_positions, one_writer
 from stream.review.learning import DecisionLog, Features
 from stream.review.leases import SqlLeases
 from stream.review.patience import patiently, reason_of
 from stream.review.periods import Periods, start_of
-from stream.review.recording import Batch, record_batch
+from stream.review.recording import record_batch
 from stream.review.retention import retain
 
-__all__ = ["Batch", "DeadLetterRow", "DecisionLog", "Ledger", "LedgerError"]
+__all__ = ["DeadLetterRow", "DecisionLog", "Ledger", "LedgerError"]
 
 RECORDER = "record"
 
@@ -87,7 +88,7 @@ class Ledger:
             ) from error
 
     def _record(self, batch: Batch, again: bool) -> Counter[str]:
-        self._periods.prepare(batch.decisions, now_us())
+        self._periods.prepare(((row.event_us, row.arrived_us) for row in batch.decisions), now_us())
         with self.engine.begin() as db:
             one_writer(db, RECORD)
             if again and holds_positions(db, RECORDER, batch.positions):

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, Engine, delete, func, insert, null, select
 
 from stream.keyring import Held, Newcomer
 from stream.review import tables as t
-from stream.review.database import PEOPLE, in_chunks, insert_new, one_writer, shared_writer
+from stream.review.bulk import in_chunks
+from stream.review.database import PEOPLE, insert_new, one_writer, shared_writer
 from stream.review.patience import patiently
 from stream.sealing import Sealer, SealError
 

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
-from features.events import to_us
+from features.events import to_datetime
 from stream.review.database import RECORD, while_free
 
 PERIOD = "month"
 """How long a partition's span is: "month" or "week". It may be changed: what is there already stays as it is."""
 
-NEAR_US = 31 * 86_400_000_000
+DAY_US = 86_400_000_000
+NEAR_US = 31 * DAY_US
 """Only a decision whose event time is so near to its arrival, and its arrival not so far ahead, makes a partition."""
 
 MOST = 600
@@ -72,14 +73,21 @@ class Periods:
         self._engine = engine
         self._sure: set[datetime] = set()
 
-    def prepare(self, rows: Iterable[Mapping[str, Any]], now_us: int) -> None:
-        """Make the partitions of these decisions and the ones that follow, in a transaction of its own.
+    def prepare(self, times: Iterable[tuple[int, int]], now_us: int) -> None:
+        """Make the partitions of decisions and the ones that follow, in a transaction of its own.
 
+        Told of each: when its event was, and when that arrived, in microseconds since 1970.
         Where somebody holds the table (a dump), that is left to the next batch: the default partition takes all.
         """
         if self._engine.dialect.name != "postgresql":
             return
-        starts = {start_of(row["event_time"]) for row in rows if _near(row, now_us)}
+        most_us = now_us + NEAR_US
+        days = {
+            event_us // DAY_US
+            for event_us, arrived_us in times
+            if 0 <= arrived_us < most_us and -NEAR_US < event_us - arrived_us < NEAR_US
+        }
+        starts = {start_of(to_datetime(day * DAY_US)) for day in days}
         missing = {start for start in starts - self._sure if self.floor is None or start >= self.floor}
         if missing:
             self._sure |= while_free(self._engine, RECORD, lambda db: _make(db, missing)) or set()
@@ -90,11 +98,6 @@ def let_go(db: Connection, span: Span, kept: str, values: Mapping[str, Any]) -> 
     db.execute(text(f"ALTER TABLE decisions DETACH PARTITION {span.name}"))
     db.execute(text(f"INSERT INTO decisions SELECT * FROM {span.name} WHERE {kept}"), values)
     db.execute(text(f"DROP TABLE {span.name}"))
-
-
-def _near(row: Mapping[str, Any], now_us: int) -> bool:
-    arrived_us: int = row["arrived_us"]
-    return 0 <= arrived_us < now_us + NEAR_US and abs(to_us(row["event_time"]) - arrived_us) < NEAR_US
 
 
 def _make(db: Connection, starts: set[datetime]) -> set[datetime]:

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Engine, delete, select
 
 from features.events import to_us
 from stream.review import tables as t
-from stream.review.bulk import among
-from stream.review.database import RECORD, in_chunks, while_free
+from stream.review.bulk import among, in_chunks
+from stream.review.database import RECORD, while_free
 from stream.review.periods import let_go, spans
 from stream.review.recording import OPEN
 

@@ -4,9 +4,11 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from features.events import Label
 from stream.envelope import Envelopes
@@ -21,6 +23,7 @@ from stream.wire import encode
 from tests.contract import dying_recorder
 from tests.contract.ledger_records import (
     NAMES,
+    NOON,
     NOON_US,
     SEALER,
     dead_letter,
@@ -156,6 +159,57 @@ def test_a_kill_around_the_commit_is_harmless_since_the_chunk_comes_again(databa
     }
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (NOON, datetime(2026, 1, 1, 12, tzinfo=UTC)),
+        ("2026-01-01T12:00:00.000001+00:00", datetime(2026, 1, 1, 12, 0, 0, 1, tzinfo=UTC)),
+        ("2026-01-01T13:30:00.1+01:30", datetime(2026, 1, 1, 12, 0, 0, 100_000, tzinfo=UTC)),
+        ("1969-12-31T23:59:59.999999Z", datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)),
+        ("0001-01-02T00:00:00+00:00", datetime(1, 1, 2, tzinfo=UTC)),
+        ("9999-12-30T23:59:59.999999+00:00", datetime(9999, 12, 30, 23, 59, 59, 999_999, tzinfo=UTC)),
+    ],
+)
+def test_an_events_time_is_kept_to_the_microsecond(ledger, written, meant):
+    recorder_of(ledger).record(on_log("decisions", decision("e1", event_time=written), decision("e2")))
+    i, d = tables.decided.c, tables.decisions.c
+    query = select(i.event_time, d.event_time.label("there")).where(tables.same, i.event_id == "e1")
+    with ledger.engine.connect() as db:
+        found = db.execute(query).one()
+        assert db.execute(select(i.event_id).where(i.event_time == meant)).scalars().all()[:1] == ["e1"]
+    assert {when if when.tzinfo else when.replace(tzinfo=UTC) for when in found} == {meant}
+
+
+def test_decisions_are_numbered_in_the_order_in_which_they_came(ledger):
+    recorder, names = recorder_of(ledger), [f"e{number * 7919 % 1009}" for number in range(700)]
+    for at in (0, 350):
+        recorder.record(on_log("decisions", *map(decision, names[at : at + 350]), first=at))
+    d = tables.decisions.c
+    with ledger.engine.connect() as db:
+        assert db.execute(select(d.number, d.event_id).order_by(d.number)).all() == [*enumerate(names, 1)]
+
+
+def test_what_comes_again_among_much_that_is_new_changes_nothing(ledger):
+    recorder = recorder_of(ledger)
+    old = [decision(f"e{number}", score=0.1) for number in range(0, 1_200, 3)]
+    recorder.record(on_log("decisions", *old))
+    recorder.record(on_log("labels", *(label(f"e{number}", False) for number in range(0, 1_200, 3))))
+    recorder.record(
+        [
+            *on_log("decisions", *(decision(f"e{n}", body="bb") for n in range(1_200)), first=400),
+            *on_log("labels", *(label(f"e{number}") for number in range(1_200)), first=400),
+        ]
+    )
+    assert ledger.counters() == {
+        "events": 1_200,
+        "repeated": 400,
+        "conflicts": 400,
+        "labelled": 1_200,
+        "labelled_fraud": 800,
+    }
+    assert ledger.decision("e3") == encode(old[1])
+
+
 def test_a_batch_longer_than_a_list_of_ids_may_be_is_recorded_whole(ledger):
     chunk = on_log("decisions", *(decision(f"e{number}") for number in range(3_000)))
     recorder_of(ledger).record(chunk)
@@ -178,6 +232,7 @@ def test_a_batch_longer_than_a_list_of_ids_may_be_is_recorded_whole(ledger):
         encode(decision("e9", event_time="2026-01-01T00:00:00")),
         encode(decision("e9", event_time="0001-01-01T00:00:00+05:00")),
         encode(decision("e9", v=2)),
+        encode(decision("e9")).replace(b'"amount":12.5', b'"amount":"much"'),
     ],
 )
 def test_a_record_that_nobody_can_read_becomes_a_dead_letter_and_stops_nothing(ledger, foreign):

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from features.events import to_us
 from stream.blame import is_the_records
 from stream.records import TP
 from stream.review import bulk, recording, tables
@@ -24,7 +25,7 @@ from tests.contract.test_ledger import database, ledger  # noqa: F401 - fixtures
 from tests.contract.test_retention import NOW
 from tests.integration.postgres import PostgresServer, make_database  # noqa: F401
 
-SIZE = 100  # beyond bulk.LEAST: these go by COPY
+SIZE = 100
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def end(bystander, pid):
 
 @pytest.mark.parametrize(
     ("module", "step"),
-    [(recording, "_bodies"), (bulk, "copy"), (databases, "add_values"), (ledgers, "keep_positions")],
+    [(recording, "_bodies"), (bulk, "copy"), (bulk, "add_values"), (ledgers, "keep_positions")],
     ids=["reading", "copying", "counting", "positions"],
 )
 def test_a_connection_that_is_ended_within_a_batch_costs_nothing(
@@ -87,7 +88,6 @@ def test_a_connection_that_is_ended_within_a_batch_costs_nothing(
 ):
     recorder = recorder_of(ledger)
     recorder.record(chunk(0))
-    module = recording if step == "add_values" else module
     real, ended = getattr(module, step), []
 
     def ending(db, *args):
@@ -120,11 +120,11 @@ def test_a_commit_whose_answer_is_lost_counts_once(ledger):
 
 
 def test_what_copy_finds_wrong_is_an_error_like_any_other(ledger):
-    rows = [{"event_id": f"e{number}", "event_time": NOW, "body": "aa"} for number in range(bulk.LEAST)]
+    names, row = ("event_id", "event_time", "body"), ("e1", to_us(NOW), "aa")
     with ledger.engine.begin() as db:
-        databases.insert_all(db, tables.decided, rows)
+        bulk.insert(db, tables.decided, names, [row])
     with pytest.raises(IntegrityError, match="decided_pkey") as fault, ledger.engine.begin() as db:
-        databases.insert_all(db, tables.decided, rows)
+        bulk.insert(db, tables.decided, names, [row])
     assert is_the_records(fault.value)
 
 

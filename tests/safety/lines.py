@@ -274,17 +274,17 @@ LINES = (
     ),
     Line(
         "stream/review/recording.py",
-        '    fresh = [row for row in rows if row["event_id"] not in bodies and first[row["event_id"]] is row]\n',
-        '    first = {row["event_id"]: row for row in rows}\n'
-        '    fresh = [row for row in rows if row["event_id"] not in bodies and first[row["event_id"]] is row]\n',
+        "    fresh = [row for row in rows if row.event_id not in bodies and first[row.event_id] is row]\n",
+        "    first = {row.event_id: row for row in rows}\n"
+        "    fresh = [row for row in rows if row.event_id not in bodies and first[row.event_id] is row]\n",
         "the first decision of an id counts",
         sql=True,
     ),
     Line(
         "stream/review/recording.py",
-        '    fresh = [row for row in rows if row["label_id"] not in known and first[row["label_id"]] is row]\n',
-        '    first = {row["label_id"]: row for row in rows}\n'
-        '    fresh = [row for row in rows if row["label_id"] not in known and first[row["label_id"]] is row]\n',
+        "    fresh = [row for row in rows if row.label_id not in known and first[row.label_id] is row]\n",
+        "    first = {row.label_id: row for row in rows}\n"
+        "    fresh = [row for row in rows if row.label_id not in known and first[row.label_id] is row]\n",
         "the first label of an id counts",
         sql=True,
     ),
@@ -348,8 +348,8 @@ LINES = (
     ),
     Line(
         "stream/review/recording.py",
-        '[row["alert"] for row in fresh if row["alert"]]',
-        '[row["alert"] for row in batch.decisions if row["alert"]]',
+        "[row.alert for row in fresh if row.alert]",
+        "[row.alert for row in batch.decisions if row.alert]",
         "an alert counts only with the first decision of its event",
         "tests/contract/test_alerts.py::test_an_alert_is_of_the_first_decision_whatever_the_topic_of_alerts_says",
     ),

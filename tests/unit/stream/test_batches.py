@@ -66,6 +66,15 @@ def test_a_batch_takes_no_further_chunk_once_it_has_enough_records():
     asyncio.run(check())
 
 
+def test_a_reader_says_how_many_records_are_enough_for_it():
+    async def check():
+        taking = chunks.batches(Stream(3, 2, 5, 1), 6)
+        assert partitions(await anext(taking)) == [0, 1, 2]
+        assert partitions(await anext(taking)) == [3]
+
+    asyncio.run(check())
+
+
 def test_a_batch_goes_out_when_faust_passes_over_what_lies_in_its_buffer():
     async def check():
         taking = chunks.batches(stream := Stream(1, 1))
