@@ -216,8 +216,8 @@ def test_a_value_is_forgotten_in_every_feature_set_under_the_prefix_and_in_no_ot
         store.apply([*batch, label("l1", "t1", 1), label("l2", "t1", 2, False, reverses="l1")])
     before = client_of(server).dbsize()
     assert all(stores[0].forget("card", value) for value in values)
-    assert before - client_of(server).dbsize() == 2 * (2 * len(values) + 2), (
-        "logs, counts, labels, corrections"
+    assert before - client_of(server).dbsize() == 2 * 2 * (2 * len(values) + 2), (
+        "in both sets, of all events and of those of one currency: logs, counts, labels, corrections"
     )
     assert not any(stores[1].forget("card", value) for value in values)
     assert other.forget("card", values[0])
