@@ -668,6 +668,30 @@ local function first(log, time)
   return log.h[FIRST] <= time and log.h[FIRST] or NEVER
 end
 
+-- Writes what is told of the records before an event into raw: the time of the last, of the first, and age and amount of the
+-- recent ones, newest first.
+local function tell_before(log, entity, time)
+  local shape, size = log.shape, log.shape.record
+  raw[entity.last] = last(log, time)
+  if shape.first then
+    raw[entity.last + 1] = first(log, time)
+  end
+  if shape.recent == 0 then
+    return
+  end
+  local h, at, ends = log.h, entity.recent, entity.recent + 2 * shape.recent
+  local to = h[NEWEST] <= time and h[N] or search(log, h[HEAD], h[N], time)
+  local records, start, finish = view(log, max(h[HEAD], to - shape.recent), to)
+  for pos = finish - size + 1, start, -size do
+    local its, _, hi, lo = decode(RECORD, records, pos)
+    raw[at], raw[at + 1] = time - its, whole(hi, lo)
+    at = at + 2
+  end
+  for i = at, ends - 1, 2 do
+    raw[i], raw[i + 1] = NEVER, 0
+  end
+end
+
 local function partial(log, now)
   return log.h[FLOOR] > now - log.shape.longest
 end
@@ -978,15 +1002,11 @@ end
 local function add_events(digest, entity, event)
   local shape = entity.events
   local log = touch('t', digest, shape)
-  local h, time = log.h, event.time
-  if shape.first then
-    raw[entity.last + 1] = first(log, time)
-  end
+  local time = event.time
+  tell_before(log, entity, time)
   if follows(log, time) then
-    raw[entity.last] = h[NEWEST]
     follow(log, event, entity.first)
   else
-    raw[entity.last] = last(log, time)
     add_in_place(log, event, entity.first)
   end
   local approximate = partial(log, time)
@@ -1003,11 +1023,8 @@ local function read_events(digest, entity, event)
     end
     return false
   end
+  tell_before(log, entity, event.time)
   read(log, event.time, entity.first, event)
-  raw[entity.last] = last(log, event.time)
-  if entity.events.first then
-    raw[entity.last + 1] = first(log, event.time)
-  end
   return partial(log, event.time)
 end
 
@@ -1016,10 +1033,7 @@ local function peek_events(digest, entity, event, extra)
   local shape = entity.events
   local log = find('t', digest, shape) or empty('t', digest, shape)
   peek(log, event.time, entity.first, event, extra and { hi = event.hi, lo = event.lo, rest = rest_of(shape, event) })
-  raw[entity.last] = last(log, event.time)
-  if shape.first then
-    raw[entity.last + 1] = first(log, event.time)
-  end
+  tell_before(log, entity, event.time)
   return partial(log, event.time)
 end
 

@@ -40,6 +40,15 @@ class Kind(StrEnum):
     SINCE_FIRST = "since_first"  # seconds since the first event there ever was; NaN at it
     RATIO = "ratio"  # this amount to the mean of the earlier ones in the window; NaN where there are none
     ZSCORE = "zscore"  # this amount less the mean of the earlier ones, in their standard deviations; NaN where that is none
+    # of an entity's last events before this one, at most `last` of them, and nothing later than this one
+    RANK = "rank"  # the share of them whose amount is lower, half of those that are equal; NaN where there are none
+    TYPICAL = "typical"  # this amount against their median; NaN where there are none, or it is nothing
+    CUSUM = "cusum"  # how surprising the amounts were lately, this one included: see `recent.cusum`
+    DECAYED_COUNT = (
+        "decayed_count"  # them and this one, each half as much for every `half_life_us` of its age
+    )
+    DECAYED_SUM = "decayed_sum"  # of amounts, likewise
+    GAP_STD = "gap_std"  # standard deviation of the seconds between events, this one included; NaN of fewer than two gaps
     # of the labels of an entity's events, by their arrival: those in (arrival - window, arrival]
     LABELS = "labels"  # how many arrived
     FRAUDS = "frauds"  # how many of them say fraud
@@ -63,7 +72,15 @@ CALENDAR = {"hour": HOUR_OF_DAY, "weekday": WEEKDAY}
 CURRENCY = "@currency"
 """The field that amounts of several currencies are told apart by."""
 
-OF_AMOUNTS = frozenset({Kind.SUM, Kind.MEAN, Kind.STD, Kind.MIN, Kind.MAX, Kind.RATIO, Kind.ZSCORE})
+RECENT = frozenset({Kind.RANK, Kind.TYPICAL, Kind.CUSUM, Kind.DECAYED_COUNT, Kind.DECAYED_SUM, Kind.GAP_STD})
+"""Kinds that look at the last events one by one."""
+
+DECAYING = frozenset({Kind.CUSUM, Kind.DECAYED_COUNT, Kind.DECAYED_SUM})
+"""Kinds in which an event counts for less as it ages."""
+
+OF_AMOUNTS = frozenset({Kind.SUM, Kind.MEAN, Kind.STD, Kind.MIN, Kind.MAX, Kind.RATIO, Kind.ZSCORE}) | (
+    RECENT - {Kind.DECAYED_COUNT, Kind.GAP_STD}
+)
 """Kinds that look at the amounts of several events."""
 
 FIELDS = frozenset({Kind.DISTINCT, Kind.ENTROPY, Kind.SHARE, Kind.NEW})
@@ -82,6 +99,8 @@ class Feature(msgspec.Struct, frozen=True):
     against_us: int = 0  # VELOCITY: the longer window
     where: tuple[str, str] = ("", "")  # only of events whose field has this value
     same: str = ""  # only of events that have this event's value of the field
+    last: int = 0  # kinds of RECENT: how many events
+    half_life_us: int = 0  # kinds of DECAYING
     prior: tuple[int, int] = (0, 0)  # RISK: (frauds, labels) that count as if they had arrived
 
 
@@ -121,7 +140,7 @@ def feature_hash(feature: Feature, timezone: str = "UTC") -> str:
     unset = Feature("", feature.kind)
     more = [
         [name, value]
-        for name in ("against_us", "where", "same", "prior")
+        for name in ("against_us", "where", "same", "last", "half_life_us", "prior")
         if (value := getattr(feature, name)) != getattr(unset, name)
     ]
     return _digest(

@@ -13,10 +13,11 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from features.catalogue import DAY_US, FIELDS, Feature, FeatureSet, Kind
+from features.catalogue import DAY_US, DECAYING, FIELDS, RECENT, Feature, FeatureSet, Kind
 from features.events import Transaction, to_datetime
 from features.money import EXPONENTS
 from features.parts import HOUR_US, Part, Text, part_of, text_reader
+from features.recent import of_the_last
 from features.windows import NEVER, NO_RUN, Shape
 
 Raw = Sequence[int]
@@ -32,10 +33,13 @@ MAX_RECORDS = (
 )
 
 RUNS = frozenset({Kind.FRAUD_RUN, Kind.LEGITIMATE_RUN, Kind.RUN_AGE, Kind.SINCE_FRAUD, Kind.SINCE_LEGITIMATE})
+MAX_RECENT = 64
+"""So many records can be told one by one, of each part of an entity."""
+
 OF_LABELS = frozenset({Kind.LABELS, Kind.FRAUDS, Kind.RISK}) | RUNS
 ALONE = frozenset({Kind.AMOUNT, Kind.NUMBER, Kind.WEEKEND, Kind.NIGHT, Kind.HOUR})
 OF_EVENTS = frozenset(Kind) - OF_LABELS - ALONE
-WITHOUT_WINDOW = frozenset({Kind.SINCE_LAST, Kind.SINCE_FIRST})
+WITHOUT_WINDOW = frozenset({Kind.SINCE_LAST, Kind.SINCE_FIRST}) | RECENT
 EXTREMES = frozenset({Kind.MIN, Kind.MAX})
 SQUARES = frozenset({Kind.STD, Kind.ZSCORE})
 
@@ -51,12 +55,17 @@ class EntityPlan(msgspec.Struct, frozen=True):
 
     @property
     def last(self) -> int:
-        """Where raw holds the time of the event before (NEVER: none), and behind it that of the first if it is asked for."""
+        """Where raw holds the time of the event before (NEVER: none); behind it the first, where it is asked for."""
         return self.start + (self.events.width if self.events else 0)
 
     @property
     def said(self) -> int:
         """Where raw holds what the labels say."""
+        return self.recent + (2 * self.events.recent if self.events else 0)
+
+    @property
+    def recent(self) -> int:
+        """Where raw holds the records before the event."""
         return self.last + (1 + self.events.first if self.events else 0)
 
     @property
@@ -67,7 +76,8 @@ class EntityPlan(msgspec.Struct, frozen=True):
             told = [0] * (self.said - self.start)
             starts, fields = self.events.at_starts, self.events.at_fields
             told[starts:fields] = [NEVER] * (fields - starts)
-            told[self.last - self.start :] = [NEVER] * (self.said - self.last)
+            told[self.last - self.start : self.recent - self.start] = [NEVER] * (self.recent - self.last)
+            told[self.recent - self.start :] = [NEVER, 0] * self.events.recent
         return told + self.unsaid
 
     @property
@@ -150,7 +160,10 @@ class Plan:
         entity = self.entities[at]
         if feature.kind in OF_LABELS:
             return _of_labels(feature, entity)
-        return _of_events(feature, entity, self.fields, self.inside[at] or _always)
+        inside, key = self.inside[at] or _always, self.keys[at]
+        if feature.kind in RECENT:
+            return of_the_last(feature, entity.recent, lambda event: bool(key(event)[0]) and inside(event))
+        return _of_events(feature, entity, self.fields, inside)
 
 
 def _always(event: Transaction) -> bool:
@@ -171,6 +184,10 @@ def _check(feature_set: FeatureSet) -> None:
             raise ValueError(f"the feature {feature.name} needs a window longer than nothing")
         if feature.kind is Kind.VELOCITY and feature.against_us <= feature.window_us:
             raise ValueError(f"the feature {feature.name} needs a longer window to compare with")
+        if feature.kind in RECENT and not 1 <= feature.last <= MAX_RECENT:
+            raise ValueError(f"the feature {feature.name} must look at 1 to {MAX_RECENT} events")
+        if feature.kind in DECAYING and feature.half_life_us <= 0:
+            raise ValueError(f"the feature {feature.name} needs a half-life longer than nothing")
 
 
 def _entities(feature_set: FeatureSet, fields: Sequence[str]) -> tuple[EntityPlan, ...]:
@@ -202,6 +219,7 @@ def _shape(features: Sequence[Feature], feature_set: FeatureSet, fields: Sequenc
         starts=Kind.GAP in kinds,
         runs=not kinds.isdisjoint(RUNS),
         first=Kind.SINCE_FIRST in kinds,
+        recent=max((each.last for each in features), default=0),
         fields=tuple(sorted({fields.index(each.field) for each in features if each.kind in FIELDS})),
     )
 

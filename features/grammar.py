@@ -8,6 +8,9 @@ sum | mean | std | min | max | ratio | zscore  [of] amount   by ENTITY over WIND
 distinct | entropy | share | new FIELD                       by ENTITY over WINDOW...
 velocity                                                     by ENTITY over WINDOW... against WINDOW
 since last | since first                                     by ENTITY
+rank | typical  [of] amount                                  by ENTITY over last N
+gap spread                                                   by ENTITY over last N
+cusum [of] amount | decayed count | decayed sum              by ENTITY over last N halving DURATION
 
 FIELD is an entity, a field of [source] texts, or `hour` or `weekday` of the event. A risk may end with `prior 1/50`: as if of
 50 more labels one had been a fraud. Behind ENTITY may stand which of its events are meant: `where FIELD is VALUE`, and
@@ -23,7 +26,7 @@ from difflib import get_close_matches
 
 import msgspec
 
-from features.catalogue import CALENDAR, CURRENCY, Feature, Kind
+from features.catalogue import CALENDAR, CURRENCY, DECAYING, Feature, Kind
 from features.catalogue import OF_AMOUNTS as MONEY
 from features.parts import Part
 
@@ -115,6 +118,38 @@ SINCE_LABELS = {
         "seconds since this {entity}'s last legitimate label of the last {window}",
     ),
 }
+RECENT = {
+    "rank amount": (
+        Kind.RANK,
+        "rank_amount",
+        "share of this {entity}'s last {last} events whose amount was lower than this one's",
+    ),
+    "typical amount": (
+        Kind.TYPICAL,
+        "typical_amount",
+        "this amount against the median of this {entity}'s last {last} events",
+    ),
+    "gap spread": (
+        Kind.GAP_STD,
+        "gap_spread",
+        "how much the seconds between this {entity}'s last {last} events differ (standard deviation)",
+    ),
+    "cusum amount": (
+        Kind.CUSUM,
+        "cusum_amount",
+        "how surprisingly high the amounts of this {entity}'s last {last} events were in a row, halved every {half}",
+    ),
+    "decayed count": (
+        Kind.DECAYED_COUNT,
+        "decayed_count",
+        "number of this {entity}'s last {last} events, each half as much for every {half} of its age",
+    ),
+    "decayed sum": (
+        Kind.DECAYED_SUM,
+        "decayed_sum",
+        "sum of the amounts of this {entity}'s last {last} events, each half as much for every {half} of its age",
+    ),
+}
 VELOCITY_WORDS = (
     "how many times as often this {entity} has events in the last {window} as in the last {longer}"
 )
@@ -122,7 +157,8 @@ SINCE = {
     "last": (Kind.SINCE_LAST, "seconds since this {entity}'s last event"),
     "first": (Kind.SINCE_FIRST, "seconds since this {entity}'s first event"),
 }
-VERBS = (*ALONE, "number", *OF_AMOUNTS, *OF_EVENTS, *OF_VALUES, "velocity", "run", "since")
+RECENT_VERBS = ("rank", "typical", "cusum", "decayed")
+VERBS = (*ALONE, "number", *OF_AMOUNTS, *OF_EVENTS, *OF_VALUES, *RECENT_VERBS, "velocity", "run", "since")
 
 
 class DeclarationError(ValueError):
@@ -182,6 +218,8 @@ class _Line:
             return self._number(rest)
         if verb in OF_AMOUNTS:
             return self._windowed(*OF_AMOUNTS[verb], f"{verb}_amount", self._amount(verb, rest))
+        if verb in RECENT_VERBS or (verb == "gap" and rest[:1] == ["spread"]):
+            return self._recent(verb, rest)
         if verb == "risk":
             return self._risk(rest)
         if verb in OF_EVENTS:
@@ -250,6 +288,25 @@ class _Line:
             msgspec.structs.replace(each, name=f"{each.name}_{longer}", against_us=against_us)
             for each in features
         ]
+
+    def _recent(self, verb: str, rest: list[str]) -> list[Feature]:
+        rest = rest[1:] if rest[:1] == ["of"] else rest
+        found = RECENT.get(f"{verb} {rest[0] if rest else ''}")
+        if found is None:
+            raise self._error(f'write one of {", ".join(RECENT)}, and "by ENTITY over last N"')
+        (kind, stem, words), (part, rest) = found, self._about(rest[1:])
+        if rest[:2] != ["over", "last"] or len(rest) < 3 or not re.fullmatch("[1-9][0-9]{0,5}", rest[2]):
+            raise self._error('it goes on with "over last N", such as "by card over last 20"')
+        last, half_life_us, half = int(rest[2]), 0, ""
+        if kind in DECAYING:
+            if rest[3:4] != ["halving"] or len(rest) != 5:
+                raise self._error('it ends with "halving DURATION", such as "over last 20 halving 7d"')
+            half_life_us, half = self._duration(rest[4]), duration_words(rest[4])
+        elif rest[3:]:
+            raise self._error(f"take out {' '.join(rest[3:])!r}")
+        words = words.replace("{last}", f"{last}").replace("{half}", half)
+        feature = self._feature(part, kind, words, "_".join([stem, f"{last}", *rest[4:]]))
+        return [msgspec.structs.replace(feature, last=last, half_life_us=half_life_us)]
 
     def _run(self, rest: list[str]) -> list[Feature]:
         for what, (kind, stem, words) in RUNS.items():

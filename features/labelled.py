@@ -32,7 +32,7 @@ class LabelLog(Log):
         front = self.front
         super().insert(shape, time, tie, amount, values)
         if self.front > front:
-            self.run = _joined(self.run, time, amount) if self._place(time, tie) == self.front else None
+            self.run = _joined(self.run, time, int(amount)) if self._place(time, tie) == self.front else None
 
     def take_back(self, key: bytes, arrived: int, tie: int, fraud: int, until: int) -> None:
         """From `until` on the label `key` counts no more; of several corrections the earliest holds.

@@ -179,6 +179,7 @@ def packed_plan(plan: Plan) -> bytes:
                     "labels": _told_shape(entity.labels),
                     "first": entity.start + 1,
                     "last": entity.last + 1,
+                    "recent": entity.recent + 1,
                     "said": entity.said + 1,
                     "unsaid": entity.unsaid,
                     "filtered": inside is not None,
@@ -202,6 +203,7 @@ def _told_shape(shape: Shape | None) -> dict[str, object] | bool:
         "squares": shape.squares,
         "starts": shape.starts,
         "first": shape.first,
+        "recent": shape.recent,
         "runs": shape.runs,
         "fields": shape.fields,
     }

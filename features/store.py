@@ -362,6 +362,14 @@ class AtOnce:
         return self._answers
 
 
+def _before(log: Log, shape: Shape, time: int) -> list[int]:
+    """What is told of the records before an event, as `EntityPlan` says."""
+    before = [log.last(time)]
+    if shape.first:
+        before.append(log.began(time))
+    return before + log.recent(time, shape.recent) if shape.recent else before
+
+
 class _Part:
     """One part of an entity: its logs, and how an event is applied to them."""
 
@@ -400,7 +408,7 @@ class _Part:
             raw += self._absent[: self._of_events]
             return False
         shape, time = self.events.shape, event.time_us
-        before = [log.last(time), log.began(time)] if shape.first else [log.last(time)]
+        before = _before(log, shape, time)
         if tie is not None:
             log.insert(shape, time, tie, event.amount, values)
         log.read(shape, time, raw, values)
@@ -422,7 +430,7 @@ class _Part:
             log = self.events.find(key, clock) or Log(shape)
             record = self._inside is None or self._inside(event)
             log.peek(shape, time, raw, values, event.amount if record else None)
-            raw += [log.last(time), log.began(time)] if shape.first else [log.last(time)]
+            raw += _before(log, shape, time)
             approximate = log.partial(shape, time)
         return self._labels(key, event.arrived_us, clock, raw) or approximate
 

@@ -33,6 +33,7 @@ class Shape(msgspec.Struct, frozen=True):
     squares: bool = False  # answer the sum of the squared amounts too
     starts: bool = False  # answer the time of each window's first record too
     first: bool = False  # answer the time of the first record there ever was too
+    recent: int = 0  # answer so many of the last records before the event too
     runs: bool = False  # of labels: answer the run that they end with too
     fields: tuple[int, ...] = ()  # answer the counts of values too: of these, among the values of a record
 
@@ -239,6 +240,16 @@ class Log:
     def began(self, time: int) -> int:
         """The time of the first record there ever was; NEVER where that is later than `time`."""
         return self.first if self.first is not None and self.first <= time else NEVER
+
+    def recent(self, time: int, count: int) -> list[int]:
+        """The last `count` records up to `time`, newest first: the age and amount of each, (NEVER, 0) behind the oldest."""
+        until = bisect_right(self.times, time, self.head)
+        first = max(self.head, until - count)
+        out = [NEVER, 0] * count
+        taken = 2 * (until - first)
+        out[:taken:2] = [time - each for each in reversed(self.times[first:until])]
+        out[1:taken:2] = reversed(self.amounts[first:until])
+        return out
 
     def partial(self, shape: Shape, now: int) -> bool:
         """Whether a record that has left would be in a window that ends now."""

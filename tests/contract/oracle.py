@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from itertools import groupby, pairwise
+from operator import mul
+from statistics import median
 from zlib import crc32
 from zoneinfo import ZoneInfo
 
-from features.catalogue import CURRENCY, DAY_US, FIELDS, WEEKDAY, Feature, FeatureSet, Kind
+from features.catalogue import CURRENCY, DAY_US, FIELDS, RECENT, WEEKDAY, Feature, FeatureSet, Kind
 from features.events import Event, Label, Transaction
 from features.store import Applied, Status
 
@@ -233,6 +235,8 @@ class Oracle:
         if feature.kind is Kind.SINCE_FIRST:
             known = self._entity(False, at, self._key(at, event))
             return (event.time_us - known.first) / 1e6 if known and known.first <= event.time_us else NAN
+        if feature.kind in RECENT:
+            return self._of_the_last(feature, event, [each.what for each in seen][-feature.last :])
         if feature.kind in RUNS:
             return self._of_a_run(feature, event.arrived_us, seen)
         if feature.kind in OF_LABELS:
@@ -251,6 +255,40 @@ class Oracle:
                 else NAN
             )
         return self._of_events(feature, event, inside, named)
+
+    def _of_the_last(self, feature: Feature, event: Transaction, before: list[Transaction]) -> float:
+        named = bool(self._key(self._part(feature), event)[0]) and self._inside(self._part(feature), event)
+        amounts = [each.amount for each in before]
+        middle = median(amounts) if amounts else 0
+        match feature.kind:
+            case Kind.RANK:
+                halves = [(each < event.amount) + (each <= event.amount) for each in amounts]
+                return sum(halves) / (2 * len(halves)) if halves else NAN
+            case Kind.TYPICAL:
+                return event.amount / middle or 0.0 if middle else NAN
+            case Kind.GAP_STD:
+                times = [each.time_us for each in before] + [event.time_us] * named
+                gaps = [later - earlier for earlier, later in pairwise(times)]
+                return math.sqrt(variance(gaps)) / 1e6 if len(gaps) > 1 else NAN
+            case Kind.CUSUM:
+                return self._cusum(feature, [*before, event], middle if len(amounts) >= 3 else 0)
+        every = [*before, event] if named else before
+        weights = [2.0 ** -((event.time_us - each.time_us) / feature.half_life_us) for each in every]
+        if feature.kind is Kind.DECAYED_COUNT:
+            return math.fsum(weights)
+        return (
+            math.fsum(map(mul, weights, [float(each.amount) for each in every]))
+            / 10 ** DIGITS[event.currency]
+        )
+
+    @staticmethod
+    def _cusum(feature: Feature, events: list[Transaction], middle: float) -> float:
+        total, before = 0.0, events[0].time_us
+        for each in events if middle > 0 else ():
+            total *= 2.0 ** -((each.time_us - before) / feature.half_life_us)
+            surprise = math.log(each.amount / middle) if each.amount > 0 else -1.0
+            total, before = max(0.0, total + sorted((-1.0, surprise, 2.0))[1] - 0.5), each.time_us
+        return total
 
     def _since_last(self, at: Part, event: Transaction, seen: list[Record]) -> float:
         entity = self._entity(False, at, self._key(at, event))

@@ -7,7 +7,7 @@ import struct
 import msgspec
 from hypothesis import strategies as st
 
-from features.catalogue import CURRENCY, WEEKDAY, Feature, FeatureSet, Kind
+from features.catalogue import CURRENCY, RECENT, WEEKDAY, Feature, FeatureSet, Kind
 from features.catalogue import FIELDS as OF_VALUES
 from features.events import MAX_AMOUNT, Event, Label, Transaction
 from features.store import Applied, Status
@@ -31,7 +31,7 @@ PARTS: dict[str, dict[str, object]] = {
 """Of an entity's events those that are meant: of some, and of those that share something."""
 
 EVERY = frozenset(Kind)
-PLAIN = EVERY - OF_VALUES - {*RUNS} - {Kind.MIN, Kind.MAX, Kind.STD, Kind.ZSCORE, Kind.GAP}
+PLAIN = EVERY - OF_VALUES - RECENT - {*RUNS} - {Kind.MIN, Kind.MAX, Kind.STD, Kind.ZSCORE, Kind.GAP}
 """What needs nothing but counts and sums goes a way of its own in the store's script."""
 
 
@@ -42,6 +42,10 @@ def feature_set(kinds: frozenset[Kind] = EVERY, **changes: int) -> FeatureSet:
     for entity, other in (("card", "shop"), ("shop", "card")):
         features.append(Feature(f"{entity}_since", Kind.SINCE_LAST, entity))
         features.append(Feature(f"{entity}_age", Kind.SINCE_FIRST, entity))
+        features += [
+            Feature(f"{entity}_{kind}", kind, entity, last=last, half_life_us=7 * SECOND)
+            for kind, last in zip(sorted(RECENT), (2, 3, 4, 5, 6, 7), strict=True)
+        ]
         features.append(
             Feature(f"{entity}_velocity", Kind.VELOCITY, entity, WINDOWS[0], against_us=WINDOWS[1])
         )

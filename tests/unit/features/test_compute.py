@@ -192,6 +192,9 @@ def test_an_unknown_currency_stops_nobody():
         ({"features": (Feature("f", Kind.COUNT, "nobody", 1),)}, "'nobody', which is no entity"),
         ({"features": (Feature("f", Kind.COUNT, "card"),)}, "needs a window"),
         ({"features": (Feature("f", Kind.COUNT),)}, "'', which is no entity"),
+        ({"features": (Feature("f", Kind.RANK, "card"),)}, "must look at 1 to 64 events"),
+        ({"features": (Feature("f", Kind.RANK, "card", last=65),)}, "must look at 1 to 64 events"),
+        ({"features": (Feature("f", Kind.CUSUM, "card", last=5),)}, "needs a half-life"),
         ({"features": (Feature("f", Kind.VELOCITY, "card", 2, against_us=2),)}, "needs a longer window"),
     ],
 )

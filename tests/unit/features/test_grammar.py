@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.catalogue import DAY_US, HOUR_OF_DAY, WEEKDAY, Feature, Kind
+from features.catalogue import CURRENCY, DAY_US, HOUR_OF_DAY, WEEKDAY, Feature, Kind
 from features.grammar import (
     UNITS,
     DeclarationError,
@@ -81,6 +81,63 @@ def test_what_a_feature_needs_beyond_its_window_is_kept_in_it_and_in_its_words()
     assert "1 of 50" in risk.words
 
 
+@pytest.mark.parametrize(
+    ("line", "name", "kind", "last", "half_life_us"),
+    [
+        ("rank of amount by customer over last 20", "customer_rank_amount_20", Kind.RANK, 20, 0),
+        ("typical amount by customer over last 9", "customer_typical_amount_9", Kind.TYPICAL, 9, 0),
+        ("gap spread by customer over last 9", "customer_gap_spread_9", Kind.GAP_STD, 9, 0),
+        (
+            "cusum amount by customer over last 9 halving 7d",
+            "customer_cusum_amount_9_7d",
+            Kind.CUSUM,
+            9,
+            7 * DAY_US,
+        ),
+        (
+            "decayed count by terminal over last 9 halving 1d",
+            "terminal_decayed_count_9_1d",
+            Kind.DECAYED_COUNT,
+            9,
+            DAY_US,
+        ),
+        (
+            "decayed sum by terminal over last 9 halving 1d",
+            "terminal_decayed_sum_9_1d",
+            Kind.DECAYED_SUM,
+            9,
+            DAY_US,
+        ),
+    ],
+)
+def test_a_feature_of_the_last_events_says_of_how_many(
+    line: str, name: str, kind: Kind, last: int, half_life_us: int
+) -> None:
+    feature = only(line)
+    assert (feature.name, feature.kind, feature.last, feature.half_life_us) == (
+        name,
+        kind,
+        last,
+        half_life_us,
+    )
+    assert f"last {last} events" in feature.words
+
+
+def test_which_events_are_meant_stands_behind_the_entity() -> None:
+    feature = only("count by customer where country is FR same terminal over 7d")
+    assert feature.name == "customer_country_FR_same_terminal_count_7d"
+    assert (feature.where, feature.same) == (("country", "FR"), "terminal")
+    assert feature.words.endswith("this one included, where country is FR, of the same terminal")
+    assert only("since last by customer same hour").same == HOUR_OF_DAY
+
+
+def test_amounts_of_several_currencies_are_of_this_events_own() -> None:
+    scope = Scope(("card",), currencies=True)
+    [total], [count] = (parse(f"{each} by card over 1d", scope) for each in ("sum amount", "count"))
+    assert (total.name, total.same, count.same) == ("card_sum_amount_1d", CURRENCY, "")
+    assert "of this currency" in total.words
+
+
 def test_a_text_of_the_source_that_is_called_hour_is_meant_by_its_name() -> None:
     [feature] = parse("share hour by card over 1d", Scope(("card",), ("hour",)))
     assert feature.field == "hour"
@@ -139,6 +196,15 @@ def test_the_words_name_the_zone_of_night() -> None:
         ("since last by customer over 1d", 'write "since last by ENTITY"'),
         ("since 1d by customer", 'write "since last by ENTITY"'),
         ("share by customer over 1d", 'write "share FIELD by ENTITY over WINDOW"'),
+        ("rank by customer over last 5", "write one of rank amount, typical amount"),
+        ("rank amount by customer over 5d", 'it goes on with "over last N"'),
+        ("rank amount by customer over last 5 halving 1d", "take out 'halving 1d'"),
+        ("cusum amount by customer over last 5", 'it ends with "halving DURATION"'),
+        ("count by customer where country over 1d", 'write "where FIELD is VALUE"'),
+        ("count by customer where city is Paris over 1d", "'city' is not an entity"),
+        ("count by customer same over 1d", "'over' is not an entity, a field"),
+        ("count by customer with over 1d", "'with' is not understood here"),
+        ("since last by customer same country over 1d", "it has no window; take out 'over 1d'"),
         ("run by customer over 1d", 'write "run of frauds"'),
         ("velocity by customer over 1d", 'it ends with "against WINDOW"'),
         ("velocity by customer over 1d against 1d", "1d, must be longer than those before it"),

@@ -1,0 +1,132 @@
+"""Features of an entity's last events, one by one: what no sum tells. Each is read newest first, as ages and amounts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from statistics import median
+
+from features.catalogue import Feature, Kind
+from features.events import Transaction
+from features.windows import NEVER
+
+Raw = Sequence[int]
+Compute = Callable[[Transaction, Raw, int], float]
+
+SECOND_US = 1_000_000
+
+SURPRISE_MOST, SURPRISE_LEAST = 2.0, -1.0
+"""A surprise is cut here, so that one wild amount is no series of them."""
+
+ALLOWANCE = 0.5
+"""What a surprise may be without adding up: half of the shift that Page's test is set to find, which is a natural log of 1."""
+
+ENOUGH = 3
+"""Amounts that a median needs before anything surprises."""
+
+
+def of_the_last(feature: Feature, at: int, inside: Callable[[Transaction], bool]) -> Compute:
+    """The feature that is told from `at` on: pairs of (age in microseconds, amount), NEVER behind the oldest.
+
+    `inside` tells whether the event is one of the entity's itself.
+    """
+    ends = at + 2 * feature.last
+
+    def ages(raw: Raw) -> list[int]:
+        return [age for age in raw[at:ends:2] if age != NEVER]
+
+    def amounts(raw: Raw) -> Sequence[int]:
+        return raw[at + 1 : at + 1 + 2 * len(ages(raw)) : 2]
+
+    match feature.kind:
+        case Kind.RANK:
+            return lambda event, raw, scale: rank(event.amount, amounts(raw))
+        case Kind.TYPICAL:
+            return lambda event, raw, scale: typical(event.amount, amounts(raw))
+        case Kind.GAP_STD:
+            return lambda event, raw, scale: gap_std([*([0] if inside(event) else []), *ages(raw)])
+        case Kind.CUSUM:
+            return lambda event, raw, scale: cusum(
+                [0, *ages(raw)], [event.amount, *amounts(raw)], feature.half_life_us
+            )
+    counts = feature.kind is Kind.DECAYED_COUNT
+
+    def decayed(event: Transaction, raw: Raw, scale: int) -> float:
+        weights = [2.0 ** -(age / feature.half_life_us) for age in ages(raw)]
+        own = float(inside(event))
+        if counts:
+            return math.fsum([own, *weights])
+        earlier = map(_times, weights, amounts(raw))
+        return math.fsum([own * event.amount, *earlier]) / scale
+
+    return decayed
+
+
+def _times(weight: float, amount: int) -> float:
+    return weight * amount
+
+
+def rank(amount: int, amounts: Sequence[int]) -> float:
+    """The share of `amounts` that is lower; equal ones count half. NaN of none.
+
+    >>> rank(5, [1, 5, 9, 2])
+    0.625
+    """
+    if not amounts:
+        return math.nan
+    lower = sum(each < amount for each in amounts)
+    return (2 * lower + sum(each == amount for each in amounts)) / (2 * len(amounts))
+
+
+def typical(amount: int, amounts: Sequence[int]) -> float:
+    """An amount against the median of others: a mean that no single fraud moves. NaN of none, or where that is nothing.
+
+    >>> typical(30, [10, 10, 900])
+    3.0
+    """
+    middle = median(amounts) if amounts else 0
+    return amount / middle + 0.0 if middle else math.nan  # no -0.0
+
+
+def gap_std(ages: Sequence[int]) -> float:
+    """The sample's standard deviation of the seconds between events of these ages, newest first. NaN of fewer than three.
+
+    >>> round(gap_std([0, 1_000_000, 4_000_000]), 6)
+    1.414214
+    """
+    gaps = [older - newer for newer, older in pairwise(ages)]
+    n = len(gaps)
+    if n < 2:
+        return math.nan
+    spread = n * sum(gap * gap for gap in gaps) - sum(gaps) ** 2
+    return math.sqrt(spread / (n * (n - 1))) / SECOND_US
+
+
+def cusum(ages: Sequence[int], amounts: Sequence[int], half_life_us: int) -> float:
+    """How surprising amounts (newest first) were lately: a series of high ones counts for more than one of them.
+
+    Page's one-sided cumulative sum (E. S. Page, Continuous inspection schemes, Biometrika 41, 1954) of surprises, each the
+    natural log of an amount against the median of those before it, less ALLOWANCE; it never falls below nothing, and
+    what was summed is halved with every `half_life_us`.
+
+    >>> usual, high = [10] * 5, [100, 100]
+    >>> cusum(range(5), usual, 1000), round(cusum(range(7), high + usual, 1_000_000), 3)
+    (0.0, 3.0)
+    """
+    total, before = 0.0, None
+    for surprise, age in _surprises(ages, amounts):
+        if before is not None:
+            total *= 2.0 ** -((before - age) / half_life_us)
+        total, before = max(0.0, total + surprise - ALLOWANCE), age
+    return total
+
+
+def _surprises(ages: Sequence[int], amounts: Sequence[int]) -> Iterator[tuple[float, int]]:
+    """Each event's surprise and age, oldest first."""
+    middle = median(amounts[1:]) if len(amounts) > ENOUGH else 0
+    if middle <= 0:
+        return
+    for age, amount in zip(reversed(ages), reversed(amounts), strict=True):
+        surprise = math.log(amount / middle) if amount > 0 else SURPRISE_LEAST
+        yield min(max(surprise, SURPRISE_LEAST), SURPRISE_MOST), age
