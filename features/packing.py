@@ -1,4 +1,4 @@
-"""How a plan, events and answers look to ``apply.lua``: packed bytes in, integers out. No driver, any thread."""
+"""How a plan, events and answers look to the store's script: packed bytes in, integers out. No driver, any thread."""
 
 from __future__ import annotations
 

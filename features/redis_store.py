@@ -1,6 +1,6 @@
 """The feature store in Redis or Valkey: one round trip, one script call for up to 32 events.
 
-``apply.lua`` orders, counts and adds integers; what they mean is made in compute.py, as for the store in memory. All
+``script/`` orders, counts and adds integers; what they mean is made in compute.py, as for the store in memory. All
 keys lie in one slot and begin with a prefix that names this format and the feature set: another set has other state.
 """
 
@@ -53,7 +53,11 @@ ANSWER_WITHIN_S = 10.0  # a call takes milliseconds; the append-only file's disk
 SCANNED = 10_000  # keys that are looked at in one step, where all are
 LOGS = (b"t", b"l", b"d", b"c")  # kinds of keys that one value of an entity has: see the script
 
-SCRIPT = files("features").joinpath("apply.lua").read_text()
+SCRIPT = "\n".join(
+    files("features").joinpath("script", f"{name}.lua").read_text()
+    for name in ("state", "logs", "windows", "readings", "labels", "ids", "items")
+)
+"""One script, told in seven chapters: each uses what those before it define."""
 
 PASSING = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError)
 """What may be gone a moment later: lost connections, restarts, failovers."""

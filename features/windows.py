@@ -2,7 +2,7 @@
 
 A ``Log`` holds an entity's records in the order of (time, tie). Each window keeps a tail pointer and integer
 accumulators over the records between its tail and the log's front, so that events in order cost the same whatever
-the window's length; a reading of the past looks the records up again. ``apply.lua`` does the same inside Redis.
+the window's length; a reading of the past looks the records up again. ``script/windows.lua`` does the same inside Redis.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from tests.chaos.oracle import Expected, first
 from tests.chaos.stage import Stage
 
 ENTRY, SAID = struct.Struct("<ddd8sBH"), struct.Struct("<8sIBdd8s")
-"""What the store remembers of an id, and of each label of it: see features/apply.lua."""
+"""What the store remembers of an id, and of each label of it: see features/script/ids.lua."""
 
 LATE = ("features", "score", "outcome", "reasons", "seq")
 """Fields of a late event that depend on the moment at which other partitions' events were applied."""

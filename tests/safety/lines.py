@@ -190,7 +190,7 @@ LINES = (
         FENCE + "test_what_is_read_again_when_its_ids_are_forgotten_counts_no_second_time",
     ),
     Line(
-        "features/apply.lua",
+        "features/script/items.lua",
         "  return again[number] and clock - arrived > plan.memory\n",
         "  return false\n",
         "the same in Redis",
@@ -204,14 +204,14 @@ LINES = (
         FENCE + "test_a_position_never_goes_back",
     ),
     Line(
-        "features/apply.lua",
+        "features/script/state.lua",
         "  if position < before or seq < seen then\n",
         "  if seq < seen then\n",
         "Redis refuses what follows something that it has lost",
         FENCE + "test_an_empty_store_refuses_what_follows_something",
     ),
     Line(
-        "features/apply.lua",
+        "features/script/state.lua",
         "  if position < before or seq < seen then\n",
         "  if position < before then\n",
         "Redis refuses a client that was told of more events than it holds",
@@ -243,7 +243,7 @@ LINES = (
         "a label that comes twice counts once",
     ),
     Line(
-        "features/apply.lua",
+        "features/script/items.lua",
         "      return answer(DUPLICATE, known.seq, known.marks, known.raw)\n",
         "",
         "Redis gives an id that was applied its first features again, and changes nothing",

@@ -1,0 +1,85 @@
+-- Event ids: what is remembered of each, and what was said of it.
+
+local shelves = {}
+
+local function shelf_of(epoch, shard)
+  shelves[epoch] = shelves[epoch] or base .. 'i' .. epoch .. ':'
+  return shelves[epoch] .. shard
+end
+
+local function shard_name(number)
+  return char(floor(number / 256), number % 256)
+end
+
+local function shard_of(id)
+  local first, second = byte(id, 1, 2)
+  return shard_name((first * 256 + second) % plan.shards)
+end
+
+local function recall(id, shard)
+  for i = #epochs, 1, -1 do
+    if clock - (epochs[i] + 1) * plan.epoch > plan.memory then
+      return nil
+    end
+    local key = shelf_of(epochs[i], shard)
+    local bytes = call('HGET', key, id)
+    if bytes then
+      local entry = { key = key }
+      local length
+      entry.stamp, entry.seq, entry.arrived, entry.body, entry.marks, length = decode(ENTRY, bytes)
+      if clock - entry.stamp > plan.memory then
+        return nil
+      end
+      local owners, ends = ENTRY_SIZE + 16 * plan.owners, ENTRY_SIZE + 16 * plan.owners + length
+      entry.owners, entry.raw = sub(bytes, ENTRY_SIZE + 1, owners), sub(bytes, owners + 1, ends)
+      entry.said = sub(bytes, ends + 1)
+      return entry
+    end
+  end
+  return nil
+end
+
+local function keep(id, entry)
+  local fixed = pack(ENTRY, entry.stamp, entry.seq, entry.arrived, entry.body, entry.marks, #entry.raw)
+  call('HSET', entry.key, id, fixed .. entry.owners .. entry.raw .. entry.said)
+end
+
+local function labels_of(entry)
+  local made = {}
+  for pos = 1, #entry.said, SAID_SIZE do
+    local key, tie, fraud, arrived, number, reverses = decode(SAID, entry.said, pos)
+    made[#made + 1] = { key = key, tie = tie, fraud = fraud, arrived = arrived, seq = number, reverses = reverses }
+  end
+  return made
+end
+
+local function say(entry, said)
+  local earlier, till
+  for _, each in ipairs(labels_of(entry)) do
+    if each.key == said.reverses then
+      earlier = each
+    end
+    if each.reverses == said.key then
+      till = min(till or INF, each.arrived)
+    end
+  end
+  entry.said = entry.said .. pack(SAID, said.key, said.tie, said.fraud, said.arrived, said.seq, said.reverses)
+  local o = 0
+  for _, entity in ipairs(plan.entities) do
+    if entity.labels then
+      local owner = sub(entry.owners, o + 1, o + 16)
+      o = o + 16
+      if owner ~= NO_DIGEST then
+        local log = touch('l', owner, entity.labels)
+        insert(log, said.arrived, said.tie, 0, said.fraud, '', false)
+        if earlier then
+          take_back(log, earlier, said.arrived)
+        end
+        if till then
+          take_back(log, said, till)
+        end
+        trim(log)
+      end
+    end
+  end
+end

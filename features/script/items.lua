@@ -1,0 +1,285 @@
+-- Events and labels, one after the other; then what has changed is written, and a little of what is forgotten leaves.
+
+local answers, answered = {}, 0
+local BYTES = {} -- by a small number, which msgpack has as it is: its byte
+for number = 0, 7 do
+  BYTES[number] = char(number)
+end
+
+local function answer(status, number, marks, packed)
+  answered = answered + 1
+  answers[answered] = BYTES[status] .. encode(number) .. BYTES[marks] .. packed
+end
+
+local NO_RAW = '\144'
+
+-- What follows a RECORD.
+local function rest_of(shape, event)
+  local rest = shape.squares and event.square or ''
+  for _, field in ipairs(shape.fields) do
+    rest = rest .. event.values[field + 1]
+  end
+  return rest
+end
+
+-- Whether `follow` does: the record is the newest, and no window has been read beyond it.
+local function follows(log, time)
+  return log.shape.plain and time > log.h[NEWEST] and time >= log.h[CLOCK]
+end
+
+local function add_in_place(log, event, at)
+  insert(log, event.time, event.tie, event.hi, event.lo, rest_of(log.shape, event), event.time >= log.h[CLOCK])
+  read(log, event.time, at, event)
+end
+
+local function add_events(digest, entity, event)
+  local shape = entity.events
+  local log = touch('t', digest, shape)
+  local time = event.time
+  tell_before(log, entity, time)
+  if follows(log, time) then
+    follow(log, event, entity.first)
+  else
+    add_in_place(log, event, entity.first)
+  end
+  local approximate = partial(log, time)
+  trim(log)
+  return approximate
+end
+
+-- The same of an event that is no record: what is known when it comes.
+local function read_events(digest, entity, event)
+  local log = find('t', digest, entity.events)
+  if not log then
+    for i = entity.first, entity.said - 1 do
+      raw[i] = entity.absent[i - entity.first + 1]
+    end
+    return false
+  end
+  tell_before(log, entity, event.time)
+  read(log, event.time, entity.first, event)
+  return partial(log, event.time)
+end
+
+-- The same of an event that could be a record, changing nothing.
+local function peek_events(digest, entity, event, extra)
+  local shape = entity.events
+  local log = find('t', digest, shape) or empty('t', digest, shape)
+  peek(log, event.time, entity.first, event, extra and { hi = event.hi, lo = event.lo, rest = rest_of(shape, event) })
+  tell_before(log, entity, event.time)
+  return partial(log, event.time)
+end
+
+-- Whether an event is a record of an entity's part.
+local function inside(event, e)
+  return event.inside[e] ~= false
+end
+
+local function events_of(digest, e, event, change)
+  local entity, is_record = plan.entities[e], inside(event, e)
+  if not change then
+    return peek_events(digest, entity, event, is_record)
+  end
+  return (is_record and add_events or read_events)(digest, entity, event)
+end
+
+-- The features of an event, packed, and its marks; without `change` nothing is added.
+local function features(event, change)
+  local approximate = false
+  wide = false
+  for e = 1, #plan.entities do
+    local entity, digest = plan.entities[e], event.digests[e]
+    if digest == NO_DIGEST then
+      for i, number in ipairs(entity.absent) do
+        raw[entity.first + i - 1] = number
+      end
+    else
+      if entity.events then
+        approximate = events_of(digest, e, event, change) or approximate
+      end
+      if entity.labels then
+        approximate = read_labels(digest, entity, event.arrived) or approximate
+      end
+    end
+  end
+  return #raw > 0 and encode(raw) or NO_RAW, (approximate and APPROXIMATE or 0) + (wide and WIDE or 0)
+end
+
+local function owners_of(event)
+  local owners = ''
+  for e = 1, #plan.entities do
+    if plan.entities[e].labels then
+      owners = owners .. (inside(event, e) and event.digests[e] or NO_DIGEST)
+    end
+  end
+  return owners
+end
+
+-- Whether an id that is unknown may be of something that was applied: what lies below the place held, after its memory's end.
+local function forgotten(number, arrived)
+  return again[number] and clock - arrived > plan.memory
+end
+
+-- Labels that came before their event.
+local function meet(entry, known)
+  for _, said in ipairs(labels_of(known)) do
+    if said.arrived - entry.arrived <= plan.horizon then
+      say(entry, said)
+    end
+  end
+end
+
+local function transaction(number, id, event)
+  tick(event.arrived)
+  local shard = shard_of(id)
+  local known = recall(id, shard)
+  if known and known.seq > 0 then
+    if known.body == event.body then
+      return answer(DUPLICATE, known.seq, known.marks, known.raw)
+    end
+    return answer(CONFLICT, known.seq, 0, NO_RAW)
+  end
+  if forgotten(number, event.arrived) or event.arrived - event.time > plan.remember then
+    local packed, marks = features(event, false)
+    return answer(LATE, 0, marks, packed)
+  end
+  seq = seq + 1
+  local packed, marks = features(event, true)
+  local key, owners = shelf_of(epochs[#epochs], shard), owners_of(event)
+  if known then
+    local entry = { key = key, stamp = clock, seq = seq, arrived = event.arrived, said = '' }
+    entry.body, entry.marks, entry.raw, entry.owners = event.body, marks, packed, owners
+    meet(entry, known)
+    keep(id, entry)
+  else
+    call('HSET', key, id, pack(ENTRY, clock, seq, event.arrived, event.body, marks, #packed) .. owners .. packed)
+  end
+  answer(FRESH, seq, marks, packed)
+end
+
+local function label(number, id, said)
+  tick(said.arrived)
+  local shard = shard_of(id)
+  local entry = recall(id, shard)
+  for _, each in ipairs(entry and labels_of(entry) or {}) do
+    if each.key == said.key then
+      return answer(LABEL_DUPLICATE, each.seq, 0, NO_RAW)
+    end
+  end
+  local late = entry and entry.seq > 0 and said.arrived - entry.arrived > plan.horizon
+  if late or forgotten(number, said.arrived) then
+    return answer(LABEL_LATE, 0, 0, NO_RAW)
+  end
+  seq = seq + 1
+  said.seq = seq
+  if entry and entry.seq > 0 then
+    say(entry, said)
+    keep(id, entry)
+    return answer(LABELLED, seq, 0, NO_RAW)
+  end
+  if not entry then
+    entry = { key = shelf_of(epochs[#epochs], shard), stamp = clock, seq = 0, arrived = 0, body = NOTHING, marks = 0 }
+    entry.owners, entry.raw, entry.said = rep(NO_DIGEST, plan.owners), '', ''
+  end
+  entry.said = entry.said .. pack(SAID, said.key, said.tie, said.fraud, said.arrived, seq, said.reverses)
+  keep(id, entry)
+  answer(LABEL_PENDING, seq, 0, NO_RAW)
+end
+
+local function texts(width, count, pos, into)
+  for i = 1, count do
+    into[i] = sub(items, pos, pos + width - 1)
+    pos = pos + width
+  end
+  return pos
+end
+
+local function apply()
+  local event = { digests = {}, values = {}, inside = {} } -- one at a time: a table for each would cost more than what is in it
+  local pos, number, size = 1, 0, #items
+  while pos <= size do
+    number = number + 1
+    local id
+    if byte(items, pos) == 1 then
+      id, event.body, event.time, event.arrived, event.tie, event.hi, event.lo, pos = decode(EVENT, items, pos + 1)
+      pos = texts(16, #plan.entities, pos, event.digests)
+      pos = texts(8, plan.values, pos, event.values)
+      event.square, pos = sub(items, pos, pos + plan.square - 1), pos + plan.square
+      for e = 1, #plan.entities do
+        if plan.entities[e].filtered then
+          event.inside[e], pos = byte(items, pos) == 1, pos + 1
+        end
+      end
+      transaction(number, id, event)
+    else
+      local said = {}
+      id, said.key, said.tie, said.fraud, said.arrived, said.reverses, pos = decode(LABEL, items, pos + 1)
+      label(number, id, said)
+    end
+  end
+end
+
+-- what is forgotten leaves a little with every call
+
+local function forget()
+  local epoch = epochs[1]
+  if #epochs < 2 or clock - (epoch + 1) * plan.epoch <= plan.dead then
+    return
+  end
+  local keys = {}
+  for shard = cursor, min(cursor + plan.sweep, plan.shards) - 1 do
+    keys[#keys + 1] = shelf_of(epoch, shard_name(shard))
+  end
+  if #keys > 0 then
+    call('UNLINK', unpack(keys))
+  end
+  cursor = cursor + #keys
+  local names = call('SPOP', base .. 's' .. epoch, plan.sweep)
+  for _, name in ipairs(names) do
+    local touched = call('GETRANGE', base .. name, 8 * TOUCHED - 8, 8 * TOUCHED - 1)
+    if touched ~= '' and clock - decode('<d', touched) > plan.dead then
+      local digest = sub(name, 2)
+      local more = sub(name, 1, 1) == 't' and 'd' or 'c'
+      call('UNLINK', base .. name, base .. more .. digest)
+    end
+  end
+  if cursor >= plan.shards and #names < plan.sweep then
+    cursor = 0
+    table.remove(epochs, 1)
+  end
+end
+
+for _, entity in ipairs(plan.entities) do
+  if entity.events then
+    prepare(entity.events)
+  end
+  if entity.labels then
+    prepare(entity.labels)
+  end
+end
+for i = 1, plan.width do
+  raw[i] = 0 -- in the order of the array that it stays
+end
+apply()
+for _, log in ipairs(opened) do
+  if not log.dead then
+    if not log.stored then
+      write_out(log)
+    elseif log.dirty then
+      if log.buffer ~= '' then
+        write_out(log)
+      end
+      call('SETRANGE', log.key, '0', header(log))
+    end
+  end
+end
+forget()
+local stamps = {}
+for i, epoch in ipairs(epochs) do
+  stamps[i] = pack('<d', epoch)
+end
+call('SET', base, pack('<ddd', seq, clock, cursor) .. table.concat(stamps))
+for name, after in pairs(moved) do
+  call('HSET', base .. 'p', name, pack('<d', after))
+end
+return pack('<d', seq) .. '\221' .. pack('>I4', 4 * answered) .. table.concat(answers)

@@ -1,0 +1,274 @@
+-- Records come into a log's windows and leave them; those that no window can reach leave the log.
+
+local function rescan(log, o, from, to)
+  local h, size, first = log.h, log.shape.record, true
+  h[o + 4], h[o + 5], h[o + 6], h[o + 7] = 0, 0, 0, 0
+  local records, start, finish = view(log, from, to)
+  for pos = start, finish, size do
+    local _, _, hi, lo = decode(RECORD, records, pos)
+    if first or hi < h[o + 4] or (hi == h[o + 4] and lo < h[o + 5]) then
+      h[o + 4], h[o + 5] = hi, lo
+    end
+    if first or hi > h[o + 6] or (hi == h[o + 6] and lo > h[o + 7]) then
+      h[o + 6], h[o + 7] = hi, lo
+    end
+    first = false
+  end
+end
+
+local function count_of(o, f, value)
+  return o .. ':' .. f .. ':' .. value
+end
+
+-- Counts the values of a record in or out.
+local function tally(log, o, rest, step)
+  local h, shape = log.h, log.shape
+  for f = 1, #shape.fields do
+    local value = sub(rest, shape.values + 8 * f - 7, shape.values + 8 * f)
+    if value ~= NOTHING then
+      local key, field, at = base .. 'd' .. log.digest, count_of(o, f, value), o + shape.at_fields + 3 * f - 3
+      local count = call('HINCRBY', key, field, step)
+      h[at] = h[at] + step
+      if step > 0 then
+        h[at + 1], h[at + 2] = h[at + 1] + (count == 1 and 1 or 0), h[at + 2] + 2 * count - 1
+      else
+        h[at + 1], h[at + 2] = h[at + 1] - (count == 0 and 1 or 0), h[at + 2] - 2 * count - 1
+        if count == 0 then
+          call('HDEL', key, field)
+        end
+      end
+    end
+  end
+end
+
+local function add_square(log, o, rest, step)
+  local h, at = log.h, o + log.shape.at_squares
+  local a, b, c, d = decode(SQUARE, rest)
+  h[at], h[at + 1], h[at + 2], h[at + 3] = h[at] + step * a, h[at + 1] + step * b, h[at + 2] + step * c, h[at + 3] + step * d
+end
+
+-- A label that is later than all in the run: `kind` is 1 for fraud.
+local function join_run(log, time, kind)
+  local h, r = log.h, log.shape.ends
+  if h[r + 1] == kind then
+    h[r + 2], h[r + 4] = h[r + 2] + 1, time
+  elseif h[r + 1] ~= UNKNOWN then
+    h[r + 1], h[r + 2], h[r + 3], h[r + 4], h[r + 5] = kind, 1, time, time, h[r + 4]
+  end
+end
+
+local function enter(log, o, hi, lo, rest)
+  local h, shape = log.h, log.shape
+  h[o + 2], h[o + 3] = h[o + 2] + hi, h[o + 3] + lo
+  if shape.plain then
+    return
+  end
+  if shape.extremes then
+    local first = h[FRONT] - h[o] == 1
+    if first or hi < h[o + 4] or (hi == h[o + 4] and lo < h[o + 5]) then
+      h[o + 4], h[o + 5] = hi, lo
+    end
+    if first or hi > h[o + 6] or (hi == h[o + 6] and lo > h[o + 7]) then
+      h[o + 6], h[o + 7] = hi, lo
+    end
+  end
+  if shape.squares then
+    add_square(log, o, rest, 1)
+  end
+  tally(log, o, rest, 1)
+end
+
+-- Moves a window's tail past all records before `to` and all not later than `limit`; gives the time of the last one.
+local function leave(log, o, limit, to)
+  local h, shape = log.h, log.shape
+  local size, front, n, tail = shape.record, h[FRONT], h[N], h[o]
+  local block, stale, last, stopped = 4, false, nil, false
+  while tail < n and not stopped do
+    local records, start, finish = view(log, tail, min(tail + block, n))
+    for pos = start, finish, size do
+      local time, _, hi, lo = decode(RECORD, records, pos)
+      if time > limit and tail >= to then
+        h[o + 1] = time
+        stopped = true
+        break
+      end
+      if tail < front then
+        h[o + 2], h[o + 3] = h[o + 2] - hi, h[o + 3] - lo
+        if not shape.plain then
+          local rest = sub(records, pos + RECORD_SIZE, pos + size - 1)
+          stale = stale or (hi == h[o + 4] and lo == h[o + 5]) or (hi == h[o + 6] and lo == h[o + 7])
+          if shape.squares then
+            add_square(log, o, rest, -1)
+          end
+          tally(log, o, rest, -1)
+        end
+      end
+      tail, last = tail + 1, time
+    end
+    block = 64
+  end
+  h[o] = tail
+  if not stopped then
+    h[o + 1] = INF
+  end
+  if stale and shape.extremes then
+    rescan(log, o, tail, max(tail, front))
+  end
+  return last
+end
+
+local function advance(log, now)
+  local h, shape = log.h, log.shape
+  local size = shape.record
+  while h[FRONT_TIME] <= now do
+    h[FRONT_TIME] = INF
+    local records, start, finish = view(log, h[FRONT], min(h[FRONT] + 16, h[N]))
+    for pos = start, finish, size do
+      local time, _, hi, lo = decode(RECORD, records, pos)
+      h[FRONT_TIME] = time
+      if time > now then
+        break
+      end
+      h[FRONT_TIME] = INF
+      h[CLOCK] = max(h[CLOCK], time)
+      h[FRONT] = h[FRONT] + 1
+      if shape.runs then
+        join_run(log, time, lo)
+      end
+      for o = FIXED + 1, shape.ends, shape.stride do
+        enter(log, o, hi, lo, sub(records, pos + RECORD_SIZE, pos + size - 1))
+      end
+    end
+    if h[FRONT_TIME] == INF and h[FRONT] < h[N] then
+      local record, at = view(log, h[FRONT], h[FRONT] + 1)
+      h[FRONT_TIME] = decode('<d', record, at)
+    end
+    log.dirty = true
+  end
+  for w, window in ipairs(shape.windows) do
+    local o = FIXED + 1 + (w - 1) * shape.stride
+    if h[o + 1] <= now - window then
+      h[CLOCK] = max(h[CLOCK], leave(log, o, now - window, 0) + window)
+      log.dirty = true
+    end
+  end
+end
+
+-- `at_once`: a reading at this very time follows, so that the record need not be read back
+local function insert(log, time, tie, hi, lo, rest, at_once)
+  local h, shape, n = log.h, log.shape, log.h[N]
+  local at = n
+  if n > 0 and time <= h[NEWEST] then
+    at = search(log, h[HEAD], n, time, tie)
+  end
+  local record = pack(RECORD, time, tie, hi, lo) .. rest
+  if at == n then
+    log.buffer = log.buffer .. record
+  else
+    local behind = slice(log, at, n)
+    if log.buffer ~= '' then
+      write_out(log)
+    end
+    call('SETRANGE', log.key, offset(log, at), record .. behind)
+    log.ahead = min(log.ahead, at)
+  end
+  h[N] = n + 1
+  h[NEWEST], h[FIRST] = max(h[NEWEST], time), min(h[FIRST], time)
+  if at == h[HEAD] then
+    h[HEAD_TIME] = time
+  end
+  if time > h[CLOCK] and not at_once then
+    if at == h[FRONT] then
+      h[FRONT_TIME] = time
+    end
+    for o = FIXED + 1, shape.ends, shape.stride do
+      if at == h[o] then
+        h[o + 1] = time
+      end
+    end
+    return
+  end
+  h[CLOCK] = max(h[CLOCK], time)
+  h[FRONT] = h[FRONT] + 1
+  if shape.runs and at == h[FRONT] - 1 then
+    join_run(log, time, lo)
+  elseif shape.runs then
+    h[shape.ends + 1] = UNKNOWN
+  end
+  for w, window in ipairs(shape.windows) do
+    local o = FIXED + 1 + (w - 1) * shape.stride
+    if time > h[CLOCK] - window then
+      if at == h[o] then
+        h[o + 1] = time
+      end
+      enter(log, o, hi, lo, rest)
+    else
+      h[o] = h[o] + 1
+    end
+  end
+end
+
+local function compact(log)
+  local h, shape, head = log.h, log.shape, log.h[HEAD]
+  local live = slice(log, head, h[N])
+  h[N], h[HEAD], h[FRONT] = h[N] - head, 0, h[FRONT] - head
+  for o = FIXED + 1, shape.ends, shape.stride do
+    h[o] = h[o] - head
+  end
+  call('SET', log.key, header(log) .. live)
+  log.stored, log.buffer, log.ahead = true, '', 0
+end
+
+-- What left is in no run.
+local function cut_run(log)
+  local h, r = log.h, log.shape.ends
+  local left = h[FRONT] - h[HEAD]
+  if left == 0 then
+    h[r + 1], h[r + 2], h[r + 3], h[r + 4], h[r + 5] = NO_RUN, 0, NEVER, NEVER, NEVER
+  elseif h[r + 3] <= h[FLOOR] then
+    h[r + 2], h[r + 3] = min(h[r + 2], left), h[HEAD_TIME]
+  end
+  if h[r + 5] == h[FLOOR] then
+    h[r + 1] = UNKNOWN -- there may be another label of this time
+  elseif h[r + 5] < h[FLOOR] then
+    h[r + 5] = NEVER
+  end
+end
+
+local function trim(log)
+  local h, shape = log.h, log.shape
+  local limit, head, n = h[NEWEST] - shape.keep, h[HEAD], h[N]
+  if h[HEAD_TIME] > limit and n - head <= shape.records then
+    return
+  end
+  local to = head
+  if h[HEAD_TIME] <= limit then
+    local near = min(head + 8, n)
+    to = search(log, head, near, limit)
+    if to == near then
+      to = search(log, near, n, limit)
+    end
+  end
+  to = max(to, n - shape.records)
+  local records, at = view(log, to - 1, to + 1)
+  local time, tie = decode(PLACE, records, at)
+  local head_time = decode('<d', records, at + shape.record)
+  if time > h[FLOOR] or (time == h[FLOOR] and tie > h[FLOOR_TIE]) then
+    h[FLOOR], h[FLOOR_TIE] = time, tie
+  end
+  for o = FIXED + 1, shape.ends, shape.stride do
+    if h[o] < to then
+      leave(log, o, -INF, to)
+    end
+  end
+  h[HEAD], h[HEAD_TIME] = to, head_time
+  if h[FRONT] < to then
+    h[FRONT], h[FRONT_TIME] = to, head_time
+  end
+  if shape.runs then
+    cut_run(log)
+  end
+  if to >= COMPACT_AT and to * 2 >= n then
+    compact(log)
+  end
+end
