@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 from features.events import MAX_AMOUNT
@@ -62,7 +63,27 @@ def to_minor(value: object, digits: int) -> int:
             nearest = round(scaled)
             if -_CLEAR < scaled - nearest < _CLEAR:
                 return nearest
+    elif type(value) is int and -MAX_AMOUNT < value < MAX_AMOUNT:
+        return _bounded(value * 10**digits)
     return _bounded(_rounded(_decimal(value), digits))
+
+
+def to_minor_many(values: Sequence[object], digits: Sequence[int]) -> list[int]:
+    """`to_minor` of each value with its digits; without a call where it is a float that clearly rounds.
+
+    Raises AmountError.
+
+    >>> to_minor_many([57.16, "0.125", -3], [2, 2, 0])
+    [5716, 12, -3]
+    """
+    return [
+        nearest
+        if type(value) is float
+        and -_EXACT < (scaled := value * _SCALES[places]) < _EXACT
+        and -_CLEAR < scaled - (nearest := round(scaled)) < _CLEAR
+        else to_minor(value, places)
+        for value, places in zip(values, digits, strict=True)
+    ]
 
 
 def _decimal(value: object) -> Decimal:
@@ -92,7 +113,7 @@ def _rounded(value: Decimal, digits: int) -> Decimal:
     return value.scaleb(digits, _CONTEXT).to_integral_value(ROUND_HALF_EVEN, _CONTEXT)
 
 
-def _bounded(minor: Decimal) -> int:
-    if abs(minor) >= MAX_AMOUNT:
+def _bounded(minor: Decimal | int) -> int:
+    if not -MAX_AMOUNT < minor < MAX_AMOUNT:
         raise AmountError(TOO_LARGE)
     return int(minor)

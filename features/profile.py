@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -16,11 +16,11 @@ import msgspec
 
 from features.catalogue import DAY_US, FeatureSet
 from features.events import Transaction
-from features.faults import FieldError
 from features.grammar import DeclarationError, Scope, duration_us, meant, parse_all
 from features.located import Located, ProfileError, Table
-from features.mapping import FORMATS, UNITS, EntitySource, Mapper, Row, Source, fraud_of
+from features.mapping import FORMATS, EntitySource, Mapper, Source
 from features.money import EXPONENTS
+from features.readers import UNITS, Row, fraud_of
 from features.topic_settings import TopicSettings, looks_back_us, topic_settings
 
 __all__ = ["Profile", "ProfileError", "load", "shipped"]
@@ -93,8 +93,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
     def transactions(
         self, columns: Mapping[str, Sequence[object]], arrived_us: Sequence[int] | None = None
-    ) -> Iterator[Transaction | FieldError]:
-        """The events of a file's columns, in order; a row that cannot be mapped gives its FieldError."""
+    ) -> list[Transaction]:
+        """The same of many rows at once, given by the column; raises FieldError where one cannot be mapped."""
         return self.mapper.transactions(columns, arrived_us)
 
     def keyed(self, key: bytes) -> Profile:

@@ -10,6 +10,8 @@ import math
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import starmap
+from struct import Struct
 from typing import Self
 
 import numpy as np
@@ -84,7 +86,7 @@ class RiverScorer:
                 for edges, weights in zip(self.bins.edges, self._weights, strict=True)
             ]
         totals = np.full(len(vectors), self.model.intercept)
-        for (edges, weights), column in zip(self._columns, np.array(vectors).T, strict=True):
+        for (edges, weights), column in zip(self._columns, _columns_of(vectors), strict=True):
             totals += weights[edges.searchsorted(column, side="right")]
         return list(map(_sigmoid, totals.tolist()))
 
@@ -165,6 +167,12 @@ class RiverScorer:
         self._weights = weights
         self.model._weights = VectorDict(_flat(self._names, weights))
         self.model.optimizer.g2 = defaultdict(float, _flat(self._names, steps))
+
+
+def _columns_of(vectors: Sequence[Vector]) -> Column:
+    """Feature after feature; packed to bytes first, since numpy looks at each number of a list for its type."""
+    rows = b"".join(starmap(Struct(f"{len(vectors[0])}d").pack, vectors))
+    return np.ascontiguousarray(np.frombuffer(rows).reshape(len(vectors), -1).T)
 
 
 def _flat(names: list[list[str]], values: list[list[float]]) -> dict[str, float]:

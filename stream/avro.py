@@ -19,7 +19,7 @@ from uuid import UUID
 from fastavro import parse_schema, schemaless_reader
 
 from features.faults import FieldError
-from features.mapping import Row
+from features.readers import Row
 from stream.faulty import RecordError
 from stream.registry import Registered
 

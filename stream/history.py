@@ -24,7 +24,6 @@ from stream.files import Refused
 from stream.learn import Learner
 from stream.pipeline import NOBODY, Champion, Decision, Pipeline
 from stream.replay import Replay
-from stream.wire import encode
 
 SCORES = pa.schema(
     [
@@ -186,6 +185,5 @@ class DecisionsFile:
     def write(self, decisions: Sequence[Decision]) -> None:
         """Write one batch."""
         if self._file:
-            self._file.writelines(
-                encode(self._emitter.decision(made, DECIDED_AT)) + b"\n" for made in decisions
-            )
+            lines = self._emitter.lines(decisions, DECIDED_AT)
+            self._file.writelines(line + b"\n" for line in lines)

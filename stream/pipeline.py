@@ -11,9 +11,11 @@ import msgspec
 
 from features.events import Event, Transaction
 from features.store import Applied, FeatureStore, Status
-from models.base import Reason, Scorer
-from stream.decide import NEVER, Outcome, decide
+from models.base import Reason, Scorer, Vector
+from stream.decide import APPROVE, NEVER, Outcome, decide
 from stream.watch import UNSEEN, Passing
+
+CONFLICT = Status.CONFLICT
 
 NO_SCORE = 0.0
 """What an event scores while no model has been learned: nothing is known, so nobody is accused."""
@@ -78,7 +80,7 @@ class Pipeline:
         with seen.stage("score"):
             scores = self._scores(champion, applied)
         with seen.stage("decide"):
-            return [self._answer(champion, *pair, scores) for pair in zip(events, applied, strict=True)]
+            return _answers(champion, events, applied, scores)
 
     @staticmethod
     def _scores(champion: Champion, applied: Sequence[Applied]) -> Iterator[float]:
@@ -87,14 +89,30 @@ class Pipeline:
             return iter([NO_SCORE] * len(vectors))
         return iter(champion.scorer.score_many(vectors))
 
-    @staticmethod
-    def _answer(champion: Champion, event: Event, applied: Applied, scores: Iterator[float]) -> Answer:
+
+def _answers(
+    champion: Champion, events: Sequence[Event], applied: Sequence[Applied], scores: Iterator[float]
+) -> list[Answer]:
+    """An answer for each event: labels have none, and a conflict no score."""
+    explain = champion.scorer.explain_one if champion.scorer else _unexplained
+    threshold = champion.threshold
+    answers: list[Answer] = []
+    for event, known in zip(events, applied, strict=True):
         if not isinstance(event, Transaction):
-            return None
-        if applied.status is Status.CONFLICT:
-            return Refused(event, f"the event id {event.event_id!r} was used before for another content")
-        score = next(scores)
-        outcome = decide(score, champion.threshold)
-        alerting = outcome is not Outcome.APPROVE and champion.scorer is not None
-        reasons = champion.scorer.explain_one(applied.vector) if alerting and champion.scorer else []
-        return Decision(event, applied, score, outcome, reasons, champion)
+            answers.append(None)
+        elif known.status is CONFLICT:
+            answers.append(_refused(event))
+        else:
+            score = next(scores)
+            outcome = decide(score, threshold)
+            reasons = [] if outcome is APPROVE else explain(known.vector)
+            answers.append(Decision(event, known, score, outcome, reasons, champion))
+    return answers
+
+
+def _refused(event: Transaction) -> Refused:
+    return Refused(event, f"the event id {event.event_id!r} was used before for another content")
+
+
+def _unexplained(vector: Vector) -> list[Reason]:
+    return []

@@ -10,16 +10,16 @@ from typing import NamedTuple
 from features.events import Event
 from features.store import Batch, FeatureStore, Run, Source, Status
 from stream.champion import ChampionFeed
-from stream.codec import Codec, Decoded, encode
+from stream.codec import Codec, Decoded
 from stream.decisions import ALERTS, DECISIONS
-from stream.emit import Emitter, alerting, now_text
+from stream.emit import Emitter, now_text
 from stream.keyring import NOBODY, Keyring, Seals
 from stream.letters import CONFLICT, FATAL, REASONS, DeadLetter, LetterOffice
 from stream.pipeline import Answer, Decision, Pipeline, Refused
 from stream.records import TP, Outgoing, Record
 from stream.watch import UNSEEN, Passing, Reading, counted
 
-DECIDED = (Status.FRESH.value, Status.DUPLICATE.value, Status.LATE.value)
+DECIDED = (Status.FRESH, Status.DUPLICATE, Status.LATE)
 """What the store may have said of an event that was decided."""
 
 Outputs = dict[str, list[Outgoing]]
@@ -96,7 +96,9 @@ class ScoreRole:
 
     def readings(self) -> Iterator[Reading]:
         """What happened since the start, for metrics."""
-        yield from counted("weir_decisions", {status: self.counts[status] for status in DECIDED}, "status")
+        yield from counted(
+            "weir_decisions", {each.value: self.counts[each.value] for each in DECIDED}, "status"
+        )
         yield from counted("weir_decisions_by_rung", self.rungs, "rung")
         yield from counted("weir_dead_letters", self.buried, "reason")
         yield Reading("weir_alerts_sent", self.counts["alerts"])
@@ -146,39 +148,47 @@ class ScoreRole:
 
     def _outputs(self, work: Work, answers: Iterator[Answer]) -> Outputs:
         outputs: Outputs = {}
-        decided_at = now_text()
-        for record, event in zip(work.records, work.decoded, strict=True):
-            if isinstance(event, DeadLetter):
-                self._bury(outputs, event, work.seals)
-            else:
-                self._emit(outputs, record, next(answers), decided_at, work.seals)
-        self.rungs[self._pipeline.champion.rung] += len(outputs.get(DECISIONS, ()))
+        placed = [each if isinstance(each, DeadLetter) else next(answers) for each in work.decoded]
+        made = [each for each in placed if isinstance(each, Decision)]
+        if made:
+            keys = [
+                record.key
+                for record, each in zip(work.records, placed, strict=True)
+                if isinstance(each, Decision)
+            ]
+            self._decided(outputs, made, keys, work.seals)
+        labels = sum(each is None for each in placed)
+        if len(made) + labels < len(placed):
+            self._bury(outputs, work, placed)
+        self._count(made, labels)
         return outputs
 
-    def _emit(self, outputs: Outputs, record: Record, answer: Answer, decided_at: str, seals: Seals) -> None:
-        if isinstance(answer, Decision):
-            self._decided(outputs, record, answer, decided_at, seals)
-        elif isinstance(answer, Refused):
-            people = self._emitter.people_of(answer.event)
-            self._bury(outputs, self._codec.dead_letter(record, answer.reason, CONFLICT, people), seals)
-        else:
-            self.counts["labels"] += 1
-
     def _decided(
-        self, outputs: Outputs, record: Record, decision: Decision, decided_at: str, seals: Seals
+        self, outputs: Outputs, made: Sequence[Decision], keys: Sequence[bytes | None], seals: Seals
     ) -> None:
-        self.counts[decision.applied.status.value] += 1
-        made = self._emitter.decision(decision, decided_at, seals)
-        key = self._emitter.key(decision.event, record.key)
-        outputs.setdefault(DECISIONS, []).append(Outgoing(key, encode(made)))
-        if alerting(made):
-            self.counts["alerts"] += 1
-            outputs.setdefault(ALERTS, []).append(Outgoing(key, encode(self._emitter.alert(made))))
+        outputs[DECISIONS], alerts = self._emitter.outgoing(made, keys, now_text(), seals)
+        if alerts:
+            outputs[ALERTS] = alerts
+            self.counts["alerts"] += len(alerts)
 
-    def _bury(self, outputs: Outputs, letter: DeadLetter, seals: Seals) -> None:
-        self.counts["dead_letters"] += 1
-        self.buried[letter.kind] += 1
-        outputs.setdefault(letter.topic + ".dlq", []).append(self._office.outgoing(letter, seals))
+    def _count(self, made: Sequence[Decision], labels: int) -> None:
+        statuses = [each.applied.status for each in made]
+        times = {status.value: statuses.count(status) for status in DECIDED} | {"labels": labels}
+        self.counts.update({name: count for name, count in times.items() if count})
+        self.rungs[self._pipeline.champion.rung] += len(made)
+
+    def _bury(self, outputs: Outputs, work: Work, placed: Sequence[DeadLetter | Answer]) -> None:
+        for record, each in zip(work.records, placed, strict=True):
+            if isinstance(each, Refused):
+                people = self._emitter.people_of(each.event)
+                letter = self._codec.dead_letter(record, each.reason, CONFLICT, people)
+            elif isinstance(each, DeadLetter):
+                letter = each
+            else:
+                continue
+            self.counts["dead_letters"] += 1
+            self.buried[letter.kind] += 1
+            outputs.setdefault(letter.topic + ".dlq", []).append(self._office.outgoing(letter, work.seals))
 
 
 def _run(decoded: Sequence[Decoded], taken: Taken) -> Run:

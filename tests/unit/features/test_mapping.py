@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from features.events import Transaction, to_us
 from features.faults import FieldError
-from features.mapping import EntitySource, Mapper, Row, Source, fraud_of
+from features.mapping import EntitySource, Mapper, Source
+from features.readers import Row, fraud_of
 
 SOURCE = Source(
     event_id=("id",),
@@ -70,14 +71,18 @@ def test_history_arrives_when_it_happens() -> None:
     assert Mapper(SOURCE).transaction(ROW).arrived_us == AT
 
 
-def test_the_events_of_columns_are_those_of_their_rows_and_a_bad_row_stops_no_other() -> None:
-    columns = {name: [value, value, value] for name, value in ROW.items()} | {"sum": [1.0, "x", 2.0]}
-    first, bad, last = Mapper(SOURCE).transactions(columns)
-    assert (first, last) == (mapped_at(1.0), mapped_at(2.0))
-    assert isinstance(bad, FieldError)
+def test_the_events_of_columns_are_those_of_their_rows() -> None:
+    columns = {name: [value, value] for name, value in ROW.items()} | {"sum": [1.0, 2.0]}
+    assert Mapper(SOURCE).transactions(columns) == [mapped_at(1.0), mapped_at(2.0)]
     [event] = Mapper(SOURCE).transactions({name: [value] for name, value in ROW.items()}, [AT + 5])
-    assert isinstance(event, Transaction)
     assert event.arrived_us == AT + 5
+    assert Mapper(SOURCE).transactions({}) == []
+
+
+def test_columns_with_a_row_that_cannot_be_mapped_are_refused() -> None:
+    columns = {name: [value, value] for name, value in ROW.items()} | {"sum": [1.0, "x"]}
+    with pytest.raises(FieldError, match="found 'x'"):
+        Mapper(SOURCE).transactions(columns)
 
 
 def mapped_at(amount: float) -> Transaction:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.events import MAX_AMOUNT
-from features.money import EXPONENTS, AmountError, exponent, to_minor
+from features.money import EXPONENTS, AmountError, exponent, to_minor, to_minor_many
 
 DIGITS = st.sampled_from([0, 2, 3, 4])
 
@@ -140,3 +140,40 @@ def test_currencies_have_their_own_minor_units() -> None:
     assert len(EXPONENTS) > 160
     assert all(len(code) == 3 and code.isupper() for code in EXPONENTS)
     assert not EXPONENTS.keys() & {"XAU", "XTS", "XXX", "BTC"}
+
+
+ANYTHING = (
+    st.integers()
+    | st.floats()
+    | st.booleans()
+    | st.none()
+    | st.decimals()
+    | st.sampled_from(["57.16", "x", ""])
+)
+
+
+def minor_or_refused(value: object, digits: int) -> int | str:
+    try:
+        return to_minor(value, digits)
+    except AmountError as error:
+        return str(error)
+
+
+@given(st.lists(st.tuples(ANYTHING | st.floats(-1e6, 1e6), DIGITS), max_size=4))
+def test_many_amounts_are_what_each_is_or_refused_as_one_of_them_is(
+    amounts: list[tuple[object, int]],
+) -> None:
+    expected = [minor_or_refused(*each) for each in amounts]
+    values, digits = [value for value, _ in amounts], [each for _, each in amounts]
+    refusals = [each for each in expected if isinstance(each, str)]
+    if refusals:
+        with pytest.raises(AmountError) as caught:
+            to_minor_many(values, digits)
+        assert str(caught.value) == refusals[0]
+    else:
+        assert to_minor_many(values, digits) == expected
+
+
+@given(st.integers(-(1 << 64), 1 << 64) | st.sampled_from([MAX_AMOUNT, -MAX_AMOUNT, MAX_AMOUNT - 1]), DIGITS)
+def test_a_whole_number_is_worth_what_its_text_is(value: int, digits: int) -> None:
+    assert minor_or_refused(value, digits) == minor_or_refused(str(value), digits)
