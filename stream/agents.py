@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from yarl import URL
 
 from stream.attempts import Attempts
 from stream.broker import directory_of
+from stream.chunks import uncommitted
 from stream.embedded.transport import log_of
 from stream.records import Outgoing
 from stream.secret import scrubbed
@@ -32,6 +34,9 @@ CRASHED = 70
 
 LEAVE_SECONDS = 3.0
 """How long a worker that was asked to stop while it starts may take to leave its group."""
+
+END_SECONDS = 10.0
+"""How long a worker that was asked to stop may take in all: a broker that is away for good would be waited for for ever."""
 
 SETTINGS: Mapping[str, Any] = {
     "key_serializer": "raw",
@@ -167,11 +172,8 @@ class OneBehind:
 
 async def serve(app: faust.App) -> None:
     """Run an app until SIGTERM or SIGINT. A fault of Faust itself ends the process at once, with status CRASHED."""
-    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    asked = loop.create_task(stop.wait())
+    asked = loop.create_task(_asked_to_stop(app))
     app.finalize()
     starting = loop.create_task(app.start())
     await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
@@ -188,6 +190,20 @@ async def serve(app: faust.App) -> None:
     _ended_well(app)
 
 
+async def _asked_to_stop(app: faust.App) -> None:
+    """Wait for SIGTERM or SIGINT; from then on the process has END_SECONDS.
+
+    A thread sees to that: Kafka's clients wait in the loop, in threads, and after the loop, when the interpreter joins them.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+    late = threading.Timer(END_SECONDS, _end_uncommitted, (app,))
+    late.daemon = True
+    late.start()
+
+
 def _ended_well(app: Any) -> None:
     """No record is to blame for this end."""
     attempts: Attempts | None = getattr(app, "attempts", None)
@@ -196,14 +212,35 @@ def _ended_well(app: Any) -> None:
 
 
 async def _leave(app: faust.App) -> NoReturn:
-    """End a start that is not done: it may wait for a broker for ever. Nothing is in hand that would be lost."""
+    """End a start that is not done: it may wait for a broker for ever."""
     logger.warning("%s was asked to stop before it was ready", app.conf.id)
-    try:
-        await asyncio.wait_for(app.stop(), LEAVE_SECONDS)
-    except Exception:
-        logger.exception("the start did not end by itself")
+    leaving = asyncio.ensure_future(app.stop())
+    # Not wait_for: Faust goes on with what it stops when that is cancelled, and wait_for would wait for it.
+    await asyncio.wait({leaving}, timeout=LEAVE_SECONDS)
+    if not leaving.done():
+        _end_uncommitted(app)
+    if error := leaving.exception():
+        logger.error("the start ended badly", exc_info=error)
     _ended_well(app)
     os._exit(0)
+
+
+def _end_uncommitted(app: Any) -> NoReturn:
+    """End at once, with status CRASHED if anything in hand is not committed: it is read again by whoever starts next."""
+    status = CRASHED
+    try:
+        _ended_well(app)
+        owed = uncommitted(app._consumer) if app._consumer is not None else []
+        told = f"not committed, and read again from there: {', '.join(owed)}" if owed else "all is committed"
+        logger.error(
+            "%s was asked to stop, and waits still for a broker or a store: it ends without a commit. Of what it had in hand: %s",
+            *(app.conf.id, told),
+        )
+        status = CRASHED if owed else 0
+    except Exception:
+        logger.exception("what was in hand at the end is not known")
+    finally:
+        os._exit(status)
 
 
 async def in_thread(call: Callable[..., T], *args: Any, executor: ThreadPoolExecutor | None = None) -> T:

@@ -159,6 +159,12 @@ class Marks:
         """Partitions with something to commit."""
         return list(self._after)
 
+    def owed(self, committed: Mapping[FaustTP, int | None]) -> dict[TP, int]:
+        """Where something was taken that is not committed: the offset from which that would be read again."""
+        open_ = {tp: span[0] for tp in list(self._open) if (span := self._span(tp))}
+        done = {tp: committed.get(FaustTP(*tp)) or 0 for tp in self.partitions()}
+        return open_ | {tp: offset for tp, offset in done.items() if offset < self._after[tp]}
+
     def forget(self, tps: Iterable[TP]) -> None:
         """These partitions are read anew, or by somebody else: what was delivered of them counts no more."""
         for tp in tps:
@@ -405,6 +411,12 @@ def hold_back(consumer: Any, topic: str, wanted: bool) -> None:
         consumer.pause_partitions(tps)
     elif not wanted and tps & consumer._paused_partitions:
         consumer.resume_partitions(tps)
+
+
+def uncommitted(consumer: Any) -> list[str]:
+    """Where agents took what is not committed, in words."""
+    owed: Mapping[TP, int] = consumer.marks.owed(consumer._committed_offset)
+    return [f"{tp.topic}[{tp.partition}]@{offset}" for tp, offset in sorted(owed.items())]
 
 
 async def chunks(stream: Any) -> AsyncIterator[Chunk]:

@@ -7,6 +7,7 @@ looks, so that the path pays for no client library. No label has values without 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -112,7 +113,7 @@ def families(watch: RoleWatch, readings: Iterable[Reading]) -> list[Metric]:
 
 def _plain(watch: RoleWatch, readings: Iterable[Reading]) -> Iterator[Metric]:
     own = [
-        Reading("weir_build_info", 1, {"version": version("weir")}),
+        Reading("weir_build_info", 1, {"version": _version()}),
         *(Reading("weir_records", count, {"topic": topic}) for topic, count in dict(watch.records).items()),
         *(Reading("weir_chunks", count, {"topic": topic}) for topic, count in dict(watch.chunks).items()),
     ]
@@ -121,6 +122,12 @@ def _plain(watch: RoleWatch, readings: Iterable[Reading]) -> Iterator[Metric]:
         by_name.setdefault(reading.name, []).append(reading)
     for name, group in by_name.items():
         yield _family(name, group, watch.role)
+
+
+@cache
+def _version() -> str:
+    """Looked up once: it is read from files, and a scrape would cost a fifth more."""
+    return version("weir")
 
 
 def _family(name: str, readings: Sequence[Reading], role: str) -> Metric:

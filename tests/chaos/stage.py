@@ -43,6 +43,7 @@ class Stage:
         self.log = make_log(self.home)
         self.link = place / "redis.sock"
         self.servers: list[Valkey] = []
+        self.lives: list[Valkey] = []  # what Redis held just before it lost some of it
         self.workers: list[Worker] = []
         self.environment: dict[str, str] = {}
         self.brokers: list[KafkaServer] = []
@@ -70,6 +71,15 @@ class Stage:
         new = self.link.with_suffix(".new")
         new.symlink_to(server.socket)
         new.rename(self.link)
+
+    def rob(self, seconds: float) -> None:
+        """Redis is killed, and comes back without what it took in the last so many seconds."""
+        before = self.serving.written()
+        time.sleep(seconds)
+        self.serving.kill()
+        self.lives.append(self.serving.copied(self._place / f"life{len(self.lives)}"))
+        self.serving.keep(before)
+        self.serving.start()
 
     # --- workers
 

@@ -1,4 +1,4 @@
-"""Redis, PostgreSQL and the disk fail; the log is the embedded one."""
+"""Redis, PostgreSQL and the disk fail; the log is the embedded one, but where it must have partitions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from stream.review.database import FIRST_LOCK, LOCKS
-from tests.chaos.fault import fault
+from tests.chaos.fault import KAFKA, fault
 from tests.chaos.stage import Stage
 from tests.chaos.worker import Worker, eventually
+
+BEHIND = "StoreBehind: the feature store has lost what it had applied"
 
 
 def scoring(stage: Stage) -> Worker:
@@ -70,6 +72,23 @@ def redis_failed_over(stage: Stage) -> str:
     stage.use(replica)
     primary.kill()
     return f"{len(stage.of('score')[0].ends)} ends of the worker"
+
+
+@fault(on=KAFKA, partitions=4)
+def redis_robbed_on_kafka(stage: Stage) -> str:
+    """Redis is killed while batches of four partitions are on their way, and lacks its last second, three times."""
+    stage.load_seconds = 60.0  # a scorer that ended has its partitions back after a session's time only
+    scorer, _, _ = (stage.worker(role) for role in ("score", "record", "learn"))
+    stage.begin()
+    for count in range(1, 4):
+        decided = stage.decided()
+        eventually(lambda: stage.decided() > decided + 50, "the scorer is at work")  # noqa: B023
+        with stage.serving.client() as client:  # what comes meanwhile is a batch of all partitions
+            client.execute_command("CLIENT", "PAUSE", "400", "ALL")
+        stage.rob(1.0)
+        eventually(lambda: scorer.text().count(BEHIND) >= count, "the scorer sees what is lost")  # noqa: B023
+    stage.hurry()
+    return f"{len(scorer.ends)} ends of the scorer"
 
 
 @fault()

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
 from sqlalchemy import create_engine, select, text
 from sqlalchemy.engine import make_url
 
-from features.compute import Plan
 from features.events import Label
-from features.ids import label_key
 from stream.codec import Codec
-from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
+from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, TRANSACTIONS
 from stream.letters import AsItCame
-from stream.records import Record
 from stream.review import tables
 from stream.review.ledger import Ledger
 from stream.review.people import People
+from tests.chaos.lives import Told, decoded, in_order, lived, told_by_store
 from tests.chaos.oracle import Expected, first
 from tests.chaos.stage import Stage
-
-ENTRY, SAID = struct.Struct("<ddd8sBH"), struct.Struct("<8sIBdd8s")
-"""What the store remembers of an id, and of each label of it: see features/script/ids.lua."""
 
 LATE = ("features", "score", "outcome", "reasons", "seq")
 """Fields of a late event that depend on the moment at which other partitions' events were applied."""
@@ -37,9 +30,10 @@ Trouble = list[str]
 def judge(stage: Stage) -> Trouble:
     """What is wrong after a run whose workers have ended; nothing, if all is as it must be."""
     whole = stage.log.prefix == ""
-    told = told_by_store(stage)
+    told = told_by_store(stage, stage.serving)
     expected = stage.oracle.expected(in_order(stage, None if whole else told))
     made = seen(stage, expected.labels)
+    expected = lived(stage, expected, made)
     if stage.poison:
         expected = set_aside(stage, expected, made)
     troubles = compared(expected, made, loose=() if whole else LATE)
@@ -151,61 +145,13 @@ def fed(stage: Stage) -> Trouble:
     ]
 
 
-# --- the store
-
-
-class Told:
-    """The store's numbers: in which order it applied events, and labels."""
-
-    def __init__(self) -> None:
-        self.events: dict[str, int] = {}
-        self.labels: dict[tuple[str, str], list[int]] = {}
-
-
-def told_by_store(stage: Stage) -> Told:
-    """Ask the store for the number of each event and label in the input that it holds."""
-    features = stage.oracle.profile.features
-    owners, key = len(Plan(features).owners), stage.oracle.hash_key
-    entries: dict[bytes, bytes] = {}
-    with stage.serving.client() as client:
-        keys = list(client.scan_iter(count=10_000))
-        bases = [key for key in keys if key.endswith(b"}")]
-        shelves = {key: _epoch(key, base) for base in bases for key in keys if key.startswith(base + b"i")}
-        for shelf in sorted(shelves, key=lambda key: shelves[key]):  # an id is looked for in the newest first
-            entries.update(client.hgetall(shelf))
-    told = Told()
-    for event in _decoded(stage):
-        digest = blake2b(event.event_id.encode(), digest_size=16, key=key).digest()
-        packed = entries.get(digest)
-        if packed is None:
-            continue
-        if isinstance(event, Label):
-            said = _said(packed, owners)
-            wanted = label_key(event.event_id, event.label_id)
-            told.labels[event.event_id, event.label_id] = [seq for name, seq in said if name == wanted]
-        elif (seq := int(ENTRY.unpack_from(packed)[1])) > 0:
-            told.events[event.event_id] = seq
-    return told
-
-
-def _epoch(key: bytes, base: bytes) -> int:
-    return int(key[len(base) + 1 :].partition(b":")[0])
-
-
-def _said(packed: bytes, owners: int) -> list[tuple[bytes, int]]:
-    start = ENTRY.size + 16 * owners + ENTRY.unpack_from(packed)[5]
-    return [(key, int(seq)) for key, _, _, _, seq, _ in SAID.iter_unpack(packed[start:])]
-
-
-def _decoded(stage: Stage) -> list[Any]:
-    decoded = Codec(stage.oracle.profile).decode_many(stage.log.read(TRANSACTIONS, LABELS))
-    return [event for event in decoded if hasattr(event, "event_id")]
+# --- the input and the store
 
 
 def readable(stage: Stage) -> dict[str, Label]:
     """The labels that can be read, by id: the first of each."""
     found: dict[str, Label] = {}
-    for event in _decoded(stage):
+    for event in decoded(stage):
         if isinstance(event, Label):
             found.setdefault(event.label_id, event)
     return found
@@ -218,28 +164,6 @@ def labels_once(expected: Expected, told: Told) -> Trouble:
     lost = expected.labels.keys() - held
     troubles = [f"{len(twice)} labels counted twice, such as {min(twice)}"] if twice else []
     return troubles + ([f"{len(lost)} labels lost, such as {min(lost)}"] if lost else [])
-
-
-def in_order(stage: Stage, told: Told | None) -> list[Record]:
-    """The input in the order in which the store applied it: the log's, or where it has several partitions, its numbers.
-
-    What took no number (dead letters, repetitions, late events) stays behind what stood before it in its partition.
-    """
-    records = stage.log.read(TRANSACTIONS, LABELS)
-    if told is None:
-        return records
-    codec, newest, seen, placed = Codec(stage.oracle.profile), Counter[Any](), set[Any](), []
-    for record in sorted(records, key=lambda each: (each.topic, each.partition, each.offset)):
-        event, lane = codec.decode(record), (record.topic, record.partition)
-        name = (
-            (event.event_id, event.label_id) if isinstance(event, Label) else getattr(event, "event_id", None)
-        )
-        numbers = told.labels.get(name, [0]) if isinstance(event, Label) else [told.events.get(name, 0)]
-        number = 0 if name in seen else min(numbers, default=0)
-        seen.add(name)
-        newest[lane] = max(newest[lane], number)
-        placed.append((number or newest[lane], not number, lane, record.offset, record))
-    return [each[-1] for each in sorted(placed, key=lambda each: each[:-1])]
 
 
 # --- SQL

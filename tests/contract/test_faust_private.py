@@ -16,6 +16,7 @@ from faust.transport.consumer import Fetcher
 from faust.transport.drivers import aiokafka
 from faust.transport.producer import Producer as FaustProducer
 from faust.types.tuples import ConsumerMessage
+from mode.threads import ServiceThread
 
 from stream import kafka
 from stream.chunks import ChunkedConsumer
@@ -99,7 +100,14 @@ def test_nothing_of_faust_that_must_be_there_is_left_abstract(ours):
             FaustConsumer._filter_committable_offsets,
             ["self._new_offset(tp)", "self._should_commit(tp, offset)"],
         ),
-        (FaustConsumer._commit_offsets, ["if tp in assignment", "await self._commit(committable_offsets)"]),
+        (
+            FaustConsumer._commit_offsets,
+            [
+                "if tp in assignment",
+                "await self._commit(committable_offsets)",
+                "self._committed_offset.update(",
+            ],
+        ),
         (FaustConsumer.on_stop, ["await self.commit_and_end_transactions()"]),
         # how what getmany yields is delivered, and when it would be dropped
         (FaustConsumer._drain_messages, ["getmany(timeout=1.0)", "offset >= r_offset", "callback(message)"]),
@@ -122,6 +130,10 @@ def test_nothing_of_faust_that_must_be_there_is_left_abstract(ours):
             aiokafka.AIOKafkaConsumerThread._create_worker_consumer,
             ["max_poll_records=conf.broker_max_poll_records", "fetch_max_wait_ms=1500"],
         ),
+        # a cancellation that the client lets out leaves its thread's end untold
+        (aiokafka.AIOKafkaConsumerThread.on_thread_stop, ["await self._consumer.stop()"]),
+        (ServiceThread._start_thread, ["except Exception:", "self.set_shutdown()"]),
+        (App._stop_consumer, ["if self._consumer is not None"]),
         (aiokafka.Consumer._new_consumer_thread, ["AIOKafkaConsumerThread(self, loop="]),
         (AIOKafkaConsumer.start, ["fetch_max_wait_ms=self._fetch_max_wait_ms"]),
         (aiokafka.Producer._ensure_producer, ["return self._producer"]),

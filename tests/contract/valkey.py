@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import time
@@ -77,7 +78,23 @@ class Valkey:
 
     def cut(self, share: float) -> None:
         """Take this share of the append-only file from its end, as a power cut takes what was not on the disk."""
+        self.keep(int(self.written() * (1 - share)))
+
+    def written(self) -> int:
+        """The bytes of the append-only file."""
+        return self._written.stat().st_size
+
+    def keep(self, size: int) -> None:
+        """Take all but the first `size` bytes from the append-only file."""
+        with self._written.open("ab") as file:
+            file.truncate(size)
+
+    @property
+    def _written(self) -> Path:
         (written,) = (self._directory / "appendonlydir").glob("*.incr.aof")
-        size = written.stat().st_size
-        with written.open("ab") as file:
-            file.truncate(int(size * (1 - share)))
+        return written
+
+    def copied(self, directory: Path) -> Valkey:
+        """A server, not started, that has what lies in this one's append-only file now."""
+        shutil.copytree(self._directory / "appendonlydir", directory / "appendonlydir")
+        return Valkey(directory, "--appendonly", "yes")

@@ -1,9 +1,12 @@
 """The chaos suite's verdict: what is lost, too many or different is seen."""
 
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 
 from tests.chaos.__main__ import as_records
+from tests.chaos.lives import lived
 from tests.chaos.oracle import Oracle
 from tests.chaos.story import story
 from tests.chaos.verdict import compared
@@ -49,3 +52,56 @@ def test_only_what_depends_on_the_moment_is_passed_over_and_only_of_late_events(
     on_time = min(name for name, row in decisions.items() if not row["late"])
     decisions[on_time]["score"] += 1.0
     assert compared(expected, expected._replace(decisions=decisions), loose=("score",))
+
+
+def with_score(expected, name, score):
+    """The same, with another score of an event's decision and alert."""
+    rows = {"decisions": name, "alerts": f"alert-{name}"}
+    return expected._replace(
+        **{
+            what: {
+                key: {**row, "score": score} if key == each else row
+                for key, row in getattr(expected, what).items()
+            }
+            for what, each in rows.items()
+        }
+    )
+
+
+@pytest.fixture
+def alerted(expected):
+    return min(expected.alerts).removeprefix("alert-")
+
+
+@pytest.fixture
+def robbed(monkeypatch):
+    """A stage whose store had these lives before a loss."""
+
+    def made(*lives):
+        monkeypatch.setattr("tests.chaos.lives._expected_in", lambda stage, life: life)
+        return SimpleNamespace(lives=lives)
+
+    return made
+
+
+def test_what_was_decided_before_the_store_lost_it_stands_with_its_alert(expected, alerted, robbed):
+    made = with_score(expected, alerted, 0.75)
+    assert compared(expected, made)
+    assert compared(lived(robbed(expected, made), expected, made), made) == []
+
+
+def test_what_the_store_answered_in_none_of_its_lives_is_seen(expected, alerted, robbed):
+    made, before = with_score(expected, alerted, 0.75), with_score(expected, alerted, 0.5)
+    decision, alert = compared(lived(robbed(before), expected, made), made)
+    assert alerted in decision
+    assert alerted in alert
+
+
+def test_an_alert_that_only_a_repetition_calls_for_is_too_many(expected, alerted, robbed):
+    calm = dict(expected.alerts)
+    del calm[f"alert-{alerted}"]
+    before = with_score(expected, alerted, 0.25)._replace(alerts=calm)
+    made = before._replace(alerts=expected.alerts)
+    assert compared(lived(robbed(before), expected, made), made) == [
+        f"1 alerts too many, such as alert-{alerted}"
+    ]

@@ -126,23 +126,94 @@ def test_the_last_words_of_a_worker_hold_no_secret(capsys, monkeypatch):
     assert capsys.readouterr().err.endswith("ValueError: login *** was refused\n")
 
 
-def test_a_worker_that_is_asked_to_stop_while_its_start_hangs_stops():
-    code = """
-import asyncio, os, signal, types
-from stream.agents import serve
+ASKED = """
+import asyncio, logging, os, signal, time
+from types import SimpleNamespace
+from faust.types.tuples import TP as FaustTP
+from stream import agents
+from stream.chunks import Marks
+from stream.records import TP, Record
 
-class Hangs:
-    conf = types.SimpleNamespace(id="g")
+logging.basicConfig()
+agents.END_SECONDS = agents.LEAVE_SECONDS = 0.2
+
+class App:
+    conf = SimpleNamespace(id="g")
+    crash_reason = None
+    def __init__(self, taken):
+        marks = Marks()
+        self._consumer = SimpleNamespace(marks=marks, _committed_offset={})
+        if taken:
+            marks.deliver(TP("in", 0), [Record("in", 0, 7, b"", b"", (), 0)]).take()
     def finalize(self): pass
-    async def start(self):
-        os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.sleep(60)
+    async def start(self): os.kill(os.getpid(), signal.SIGTERM)
+    async def wait_until_stopped(self): await asyncio.sleep(60)
     async def stop(self): print("it leaves", flush=True)
 
-asyncio.run(serve(Hangs()))
+class Hangs(App):
+    async def start(self):
+        await super().start()
+        await asyncio.sleep(60)
+
+class Deaf(App):
+    async def stop(self):
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                pass
+
+class DeafStart(Deaf, Hangs): pass
 """
+
+
+def asked(code):
+    """What becomes of a worker that is asked to stop."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=30, check=False
+    return subprocess.run(
+        [sys.executable, "-c", ASKED + code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=30,
+        check=False,
     )
+
+
+def test_a_worker_that_is_asked_to_stop_while_its_start_hangs_stops():
+    ended = asked("asyncio.run(agents.serve(Hangs(taken=False)))")
     assert (ended.returncode, ended.stdout) == (0, "it leaves\n")
+
+
+@pytest.mark.parametrize("kind", ["Deaf", "DeafStart"])
+def test_a_worker_that_cannot_stop_ends_without_a_commit_and_says_what_it_had_in_hand(kind):
+    ended = asked(f"asyncio.run(agents.serve({kind}(taken=True)))")
+    assert ended.returncode == CRASHED
+    assert "g was asked to stop, and waits still" in ended.stderr
+    assert "not committed, and read again from there: in[0]@7" in ended.stderr
+
+
+@pytest.mark.parametrize("kind", ["Deaf", "DeafStart"])
+def test_a_worker_that_cannot_stop_and_has_nothing_in_hand_ends_well(kind):
+    ended = asked(f"asyncio.run(agents.serve({kind}(taken=False)))")
+    assert ended.returncode == 0
+    assert "all is committed" in ended.stderr
+
+
+def test_a_worker_ends_also_where_threads_are_waited_for_after_the_loop():
+    ended = asked(
+        """
+async def scenario():
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)
+    await agents.serve(App(taken=True))
+
+asyncio.run(scenario())
+"""
+    )
+    assert (ended.returncode, ended.stdout) == (CRASHED, "it leaves\n")
+
+
+def test_an_end_that_can_tell_nothing_is_no_good_end():
+    ended = asked("app = Deaf(taken=False)\ndel app._consumer\nasyncio.run(agents.serve(app))")
+    assert ended.returncode == CRASHED
+    assert "what was in hand at the end is not known" in ended.stderr

@@ -422,3 +422,21 @@ def test_fausts_acknowledgement_commits_nothing():
     assert consumer._new_offset(FaustTP(*A)) is None
     assert consumer._filter_tps_with_pending_acks() == []
     assert not consumer._unacked_messages
+
+
+def test_what_an_agent_took_is_owed_until_it_is_committed():
+    marks, committed = Marks(), {FaustTP(*A): 5}
+    first, second, other = (
+        marks.deliver(A, run(A, 5, 2)),
+        marks.deliver(A, run(A, 7)),
+        marks.deliver(B, run(B, 3)),
+    )
+    assert not marks.owed(committed)  # nobody took it
+    second.take()
+    assert marks.owed(committed) == {A: 7}
+    first.done()
+    assert marks.owed(committed) == {A: 5}  # done, and not committed
+    second.done()
+    other.done()
+    assert marks.owed(committed) == {A: 5, B: 0}
+    assert not marks.owed({FaustTP(*A): 8, FaustTP(*B): 4})
