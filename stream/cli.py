@@ -91,6 +91,7 @@ def register_all() -> None:
     from stream import (
         cli_backup,
         cli_doctor,
+        cli_features,
         cli_forget,
         cli_history,
         cli_look,
@@ -106,6 +107,7 @@ def register_all() -> None:
         cli_models,
         cli_topics,
         cli_doctor,
+        cli_features,
         cli_forget,
         cli_backup,
     ):

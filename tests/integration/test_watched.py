@@ -50,8 +50,9 @@ class Stage:
         with KafkaAdmin(self.url) as admin:
             admin.create(wanted(structs.replace(PROFILE.topics, partitions=2), self.prefix))
 
-    def worker(self, role, name):
-        environment = {
+    @property
+    def environment(self):
+        return {
             "WEIR_BROKER": self.url,
             "WEIR_TOPIC_PREFIX": self.prefix,
             "WEIR_REDIS": self._redis.url,
@@ -59,7 +60,9 @@ class Stage:
             "WEIR_SEAL_KEY_FILE": str(self.directory / "shared" / KEY_FILE),
             "WEIR_METRICS_PORT": "0",
         }
-        worker = start("worker", "--role", role, directory=self.directory / name, **environment)
+
+    def worker(self, role, name):
+        worker = start("worker", "--role", role, directory=self.directory / name, **self.environment)
         self._workers.append(worker)
         return worker
 
