@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import faust
 
-from features.store import Source
 from stream import bootstrap, watching
-from stream.agents import OneBehind, guarded, in_thread, keep_attempts, make_app, outlet_for, serve, start_by
+from stream.agents import guarded, in_thread, keep_attempts, make_app, outlet_for, serve, start_by
 from stream.attempts import Attempts
 from stream.chunks import Chunk, all_done, batches, chunks, hold_back, records_of
 from stream.config import Config
+from stream.conveyor import Conveyor
 from stream.crash_points import reached
 from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
 from stream.review.learning import LEARNER
 from stream.review.ledger import RECORDER
-from stream.score import Taken, Work
 from stream.sensor import attach
 from stream.watch import UNWATCHED, RoleWatch
 
@@ -37,7 +36,6 @@ RECORDED = 4_000
 a commit is of so many, and each page of the database is written for more of them."""
 
 T = TypeVar("T")
-Made = tuple[list[Chunk], Work]
 
 
 def run(role: str, config: Config) -> None:
@@ -62,57 +60,14 @@ def score_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App
     app = role_app("score", config, watch)
     role, closing = bootstrap.score_role(config)
     watching.score(watch, role, config)
-    seen = watch or UNWATCHED
-    outlet = outlet_for(app, config.topic_prefix)
-    preparing, sealing, applying, answering = (
-        ThreadPoolExecutor(1, name) for name in ("prepare", "seal", "apply", "answer")
-    )
-
+    conveyor = Conveyor(role, outlet_for(app, config.topic_prefix), watch or UNWATCHED)
     start_by(app, bootstrap.score_start(config, role))
-
-    def prepare(batch: list[Chunk]) -> Work:
-        reached("score.taken")
-        passing = seen.passage(*[chunk.records for chunk in batch])
-        return role.prepare(*map(taken, batch), seen=passing)
-
-    def apply(work: Work) -> None:
-        work.apply()
-        reached("score.applied")
-
-    async def answer(made: Made) -> None:
-        batch, work = made
-        outputs = await in_thread(role.answer, work, executor=answering)
-        reached("score.answered")
-        with work.seen.stage("produce"):
-            await outlet.send(outputs)
-        reached("score.sent")
-        all_done(batch)
-        work.seen.done()
-
-    async def follow(made: tuple[Made, Awaitable[object]]) -> None:
-        (batch, work), ready = made
-        await ready
-        await answers.follow((batch, work))
-
-    # While the server works on a batch, Python works on those before and behind it, and the next one waits in line.
-    applies, answers = OneBehind(follow), OneBehind(answer)
-
-    async def rest() -> None:
-        await applies.rest()
-        await answers.rest()
 
     @app.agent(app.topic(config.topic(TRANSACTIONS), config.topic(LABELS)))
     @guarded
     async def score(stream: Any) -> None:
         async for batch in batches(stream):
-            if batch[0].suspected:
-                await rest()
-            work = await in_thread(prepare, batch, executor=preparing)
-            sealed = in_thread(work.seal, executor=sealing)
-            applied = in_thread(apply, work, executor=applying)
-            await applies.follow(((batch, work), asyncio.gather(sealed, applied)))
-            if batch[0].suspected:
-                await rest()
+            await conveyor.take(batch)
 
     return app, closing
 
@@ -189,11 +144,6 @@ def learn_app(config: Config, watch: RoleWatch | None = None) -> tuple[faust.App
                 await in_thread(role.tend, executor=worker)
 
     return app, closing
-
-
-def taken(chunk: Chunk) -> Taken:
-    """A chunk as the score role takes it."""
-    return Taken(chunk.records, Source(*chunk.tp, chunk.before, chunk.last + 1), chunk.condemned)
 
 
 class Pace:

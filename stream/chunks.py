@@ -21,7 +21,7 @@ from mode.utils.futures import notify
 
 from stream.attempts import Attempts, InHand, Piece
 from stream.crash_points import reached
-from stream.records import TP, Record
+from stream.records import TP, Record, much
 from stream.start import Start
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,9 @@ class Marks:
         self._next: dict[TP, int] = {}
         self._began: dict[TP, int] = {}
         self._records = self._bytes = 0  # delivered, but not taken by an agent yet
-        self.taken = asyncio.Event()
+        self.asked = True  # an agent has nothing to do
+        self.much = False  # there is more to read than an agent asks for at once
+        self.wanted = asyncio.Event()  # something of this changed
         self.in_hand: Callable[[InHand], None] | None = None
         """Told whenever what is in hand changes: of the partitions that it changes for."""
 
@@ -97,6 +99,16 @@ class Marks:
     def full(self) -> bool:
         """Whether agents have enough to do."""
         return self._records >= IN_FLIGHT or self._bytes >= IN_FLIGHT_BYTES
+
+    def ask(self) -> None:
+        """An agent has nothing left to do: fetch."""
+        self.asked = True
+        self.wanted.set()
+
+    def serve(self, chunks: Sequence[Chunk]) -> None:
+        """These were fetched at once, and are on their way to an agent."""
+        self.asked = False
+        self.much = much([record for chunk in chunks for record in chunk.records])
 
     def begin(self, tp: TP, offset: int) -> None:
         """A partition is read from here on."""
@@ -123,7 +135,7 @@ class Marks:
             self._records -= len(chunk.records)
             self._bytes -= chunk.size
         if fresh:
-            self.taken.set()
+            self.wanted.set()
             self._tell(fresh)
 
     def finish(self, batch: Sequence[Chunk]) -> None:
@@ -172,6 +184,7 @@ class Marks:
             self._after.pop(tp, None)
             self._next.pop(tp, None)
             self._began.pop(tp, None)
+        self.ask()  # Faust may pass over what an agent waits for
 
 
 class ChunkedConsumer:
@@ -245,13 +258,17 @@ class ChunkedConsumer:
             yield parcel
 
     async def _room(self, timeout: float) -> bool:
-        """Wait while agents have enough to do: Faust's own buffer counts messages, which here are whole chunks."""
-        while self.marks.full:
-            self.marks.taken.clear()
+        """Wait while agents have enough to do: Faust's own buffer counts messages, which here are whole chunks.
+
+        At the end of the log one that has something in hand has enough, for so long as it may wait: what comes meanwhile
+        is one batch then, and no dozen of small ones that cost as much each.
+        """
+        while self.marks.full or not (self.marks.asked or self.marks.much):
+            self.marks.wanted.clear()
             try:
-                await asyncio.wait_for(self.marks.taken.wait(), timeout)
+                await asyncio.wait_for(self.marks.wanted.wait(), timeout)
             except TimeoutError:
-                return False
+                return not self.marks.full
         return True
 
     async def _refuse_gaps(self, parcel: Sequence[tuple[TP, Piece]]) -> None:
@@ -283,6 +300,7 @@ class ChunkedConsumer:
             chunk = self.marks.deliver(tp, piece.records)
             chunk.suspected, chunk.condemned = piece.suspected, piece.condemned
             delivered.append(chunk)
+        self.marks.serve(delivered)
         self._seen_by_faust(parcel)
         tp, last = delivered[-1].tp, delivered[-1].records[-1]
         return ConsumerMessage(
@@ -425,6 +443,7 @@ async def chunks(stream: Any) -> AsyncIterator[Chunk]:
         for chunk in delivered:
             chunk.take()
             yield chunk
+        delivered[-1].marks.ask()
 
 
 async def batches(stream: Any, enough: int = BATCH) -> AsyncIterator[list[Chunk]]:
@@ -449,8 +468,11 @@ async def batches(stream: Any, enough: int = BATCH) -> AsyncIterator[list[Chunk]
                     break
                 batch += delivered
                 taking, size = None, size + _size(delivered)
-            batch[0].marks.take(batch)
+            marks = batch[0].marks
+            marks.take(batch)
             yield batch
+            if stream.channel.queue.empty():
+                marks.ask()
     finally:
         if taking is not None:
             taking.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -11,6 +11,9 @@ ARRIVED = "arrived"
 """Header: when the event arrived, ASCII digits, microseconds since 1970. The clock of every window.
 
 Without it the log's own time of the append counts."""
+
+MUCH, MUCH_BYTES = 500, 500_000
+"""Records, or bytes of their values, of a fetch behind which more must lie."""
 
 
 class TP(NamedTuple):
@@ -38,6 +41,15 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     key: bytes | None
     value: bytes
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def much(fetched: Sequence[Any]) -> bool:
+    """Whether these records, ours or a client's, are so many that a fetch will not have found the end of the log.
+
+    >>> much([Outgoing(None, b"little")])
+    False
+    """
+    return len(fetched) >= MUCH or sum(len(record.value or b"") for record in fetched) >= MUCH_BYTES
 
 
 class Publisher(Protocol):

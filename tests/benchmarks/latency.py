@@ -5,7 +5,8 @@ usage: python -m tests.benchmarks.latency [--rate EVENTS_PER_SECOND] [--events E
 The load is open: every event has a moment at which it should be appended, whatever became of those before it, and its
 latency counts from that moment (no coordinated omission). So a pause that holds up the sender too is counted in full, for
 all whom it held up. A decision is out when another process, woken by its append, has read it from the log, durable.
-Where a decision's time went is told by the worker itself, stage by stage: how long a batch took, by its own metrics.
+Where a decision's time went is told by the worker itself, stage by stage: how long a batch took, by its own metrics;
+and by the processor time that each process used an event, since whoever has to wait for a core is late.
 With `--kafka` the log is the broker that KAFKA_BOOTSTRAP names, or one started from the jars in KAFKA_HOME.
 """
 
@@ -14,18 +15,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
+import os
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from features.profile import load as load_profile
@@ -33,6 +37,7 @@ from stream.agents import guarded, make_app, serve
 from stream.chunks import chunks
 from stream.decisions import DECISIONS, TRANSACTIONS
 from stream.files import EventFile
+from stream.records import Outgoing
 from tests.benchmarks import handbook
 from tests.benchmarks.handbook import say
 from tests.benchmarks.kafka import broker
@@ -40,7 +45,10 @@ from tests.benchmarks.logs import AnyLog, OnDisk, OnKafka
 
 PATIENCE = 60.0
 WARM = 20_000
-"""Events before those that count: connections are made, scripts loaded, most cards have been seen."""
+"""Events before those that count, at once: connections are made, scripts loaded, most cards have been seen."""
+
+SETTLE_SECONDS = 8.0
+"""So long the rate is kept before it counts: a broker that just began compiles itself beside its work."""
 
 STAGES = "weir_stage_seconds"
 PLACES = (0.5, 0.99, 0.999)
@@ -96,10 +104,11 @@ class Bench:
         self.directory = directory
         self.rate = rate
         self.profile = handbook.profile(directory)
-        file = handbook.cut(directory / "part.parquet", 0, events + WARM)
+        self.before = WARM + int(rate * SETTLE_SECONDS)
+        file = handbook.cut(directory / "part.parquet", 0, events + self.before)
         self.model = handbook.model(directory / "model.weir", file, self.profile)
         parcels = EventFile(file, load_profile(str(self.profile))).records()
-        self.records = [record for parcel in parcels for record in parcel.events][: events + WARM]
+        self.records = [record for parcel in parcels for record in parcel.events][: events + self.before]
 
     def made(self, name: str) -> Path:
         """A directory of its own."""
@@ -112,16 +121,23 @@ class Bench:
         command = handbook.command("worker", "--role", "score", *options)
         with log.reading(DECISIONS, event_id) as seen, running(command, log):
             before: dict[str, Histogram] = {}
-            intended, _ = self._send(
-                log, lambda count: len(seen) >= count, lambda: before.update(stages(log.directory))
-            )
+            used: dict[str, float] = {}
+
+            def begin() -> None:
+                before.update(stages(log.directory))
+                used.update(processors())
+
+            intended, _ = self._send(log, lambda count: len(seen) >= count, begin)
+            spent = {name: seconds - used.get(name, 0) for name, seconds in processors().items()}
             after = stages(log.directory)
         ids = [str(msgspec.json.decode(record.value)["TRANSACTION_ID"]) for record in self.records]
         show(
             "until its decision was out",
-            [seen[each] - at for each, at in zip(ids[WARM:], intended, strict=True)],
+            [seen[each] - at for each, at in zip(ids[self.before :], intended, strict=True)],
         )
-        say("a batch, stage by stage (upper end of the bucket; the mean)")
+        costs = (f"{name} {1e6 * each / len(intended):.0f}" for name, each in sorted(spent.items()))
+        say("CPU, us an event: " + ", ".join(costs))
+        say("a batch, stage by stage (upper end of the bucket; the mean; how many)")
         for stage, buckets in after.items():
             show_stage(
                 stage, {end: count - before.get(stage, {}).get(end, 0) for end, count in buckets.items()}
@@ -135,34 +151,62 @@ class Bench:
             intended, appended = self._send(log, lambda count: lines(told) >= count)
         taken = [int(line) / 1e9 for line in told.read_text().split()]
         show("until it was appended", [done - at for done, at in zip(appended, intended, strict=True)])
-        show("until an agent took it", [done - at for done, at in zip(taken[WARM:], intended, strict=True)])
+        show(
+            "until an agent took it",
+            [done - at for done, at in zip(taken[self.before :], intended, strict=True)],
+        )
 
     def _send(
-        self, log: AnyLog, arrived: Callable[[int], bool], warm: Callable[[], object] = lambda: None
+        self, log: AnyLog, arrived: Callable[[int], bool], begin: Callable[[], object] = lambda: None
     ) -> tuple[list[float], list[float]]:
-        """Append each event at its moment, or with all that are due; gives these moments, and when the appends returned."""
+        """Append each event at its moment, or with all that are due; gives these moments, and when the appends returned.
+
+        Those that do not count come before: some at once, the others at the same rate. Then `begin` is called.
+        """
         log.append(TRANSACTIONS, self.records[:WARM])
         eventually(lambda: arrived(WARM))
-        warm()
-        records = self.records[WARM:]
+        self._at_the_rate(log, self.records[WARM : self.before])
+        begin()
+        timed = self._at_the_rate(log, self.records[self.before :])
+        eventually(lambda: arrived(len(self.records)))
+        return timed
+
+    def _at_the_rate(self, log: AnyLog, records: Sequence[Outgoing]) -> tuple[list[float], list[float]]:
         began = time.monotonic() + 0.1
         intended = [began + number / self.rate for number in range(len(records))]
         appended: list[float] = []
+        earliest = began
         while len(appended) < len(records):
             at = len(appended)
-            time.sleep(max(0.0, intended[at] - time.monotonic()))
-            due = at + 1
-            while due < len(records) and intended[due] <= time.monotonic():
-                due += 1
+            time.sleep(max(0.0, max(earliest, intended[at]) - time.monotonic()))
+            earliest = time.monotonic() + log.pause
+            due = bisect_right(intended, time.monotonic(), at + 1)
             log.append(TRANSACTIONS, records[at:due])
             appended += [time.monotonic()] * (due - at)
-        eventually(lambda: arrived(len(self.records)))
         return intended, appended
 
 
 def event_id(value: bytes) -> str:
     """Whose decision it is."""
     return decided(value).event_id
+
+
+def processors() -> dict[str, float]:
+    """Seconds of processor time that this process and all of its children used so far, by what they are."""
+    used: dict[str, float] = defaultdict(float)
+    me = psutil.Process()
+    for process in (me, *me.children(recursive=True)):
+        times = process.cpu_times()
+        used[_what(process)] += times.user + times.system
+    return used
+
+
+def _what(process: psutil.Process) -> str:
+    if process.pid == os.getpid():
+        return "sender"
+    told = " ".join(process.cmdline())
+    known = {"stream worker": "worker", "kafka.Kafka": "broker", "spawn_main": "reader"}
+    return next((name for part, name in known.items() if part in told), process.name())
 
 
 def stages(directory: Path) -> dict[str, Histogram]:
@@ -239,7 +283,7 @@ def show_stage(stage: str, counts: Histogram) -> None:
         say(
             f"  {stage:<26}"
             + "".join(f"{1000 * end:8.1f}" for end in ends)
-            + f"{1000 * seconds / batches:8.2f}"
+            + f"{1000 * seconds / batches:8.2f}{batches:8,.0f}"
         )
 
 

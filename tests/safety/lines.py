@@ -92,15 +92,15 @@ LINES = (
         kinds=("stop", "remove"),
     ),
     Line(
-        "stream/app.py",
+        "stream/conveyor.py",
         "        all_done(batch)\n        work.seen.done()\n",
         "        work.seen.done()\n",
         "a chunk that was emitted is committed",
     ),
     Line(
-        "stream/app.py",
-        "            await outlet.send(outputs)\n",
-        "            all_done(batch)\n            await outlet.send(outputs)\n",
+        "stream/conveyor.py",
+        "            await self._outlet.send(outputs)\n",
+        "            all_done(batch)\n            await self._outlet.send(outputs)\n",
         "a chunk is done only once its outputs are durable",
         kinds=("kill", "point"),
     ),
@@ -169,7 +169,7 @@ LINES = (
     ),
     # --- the store
     Line(
-        "stream/app.py",
+        "stream/conveyor.py",
         "    return Taken(chunk.records, Source(*chunk.tp, chunk.before, chunk.last + 1), chunk.condemned)\n",
         "    return Taken(chunk.records, None, chunk.condemned)\n",
         "every chunk names what must have been applied before it",

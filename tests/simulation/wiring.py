@@ -17,7 +17,7 @@ from unittest import mock
 from features import redis_store
 from features.profile import load
 from models import codec as model_codec
-from stream import agents, bootstrap, chunks, labels, publishing
+from stream import agents, bootstrap, chunks, conveyor, labels, publishing, records
 from stream import app as apps
 from stream.config import Config
 from stream.decide import AlertBudget
@@ -118,6 +118,8 @@ def wired() -> Iterator[None]:
                 "_lease": _lease,
             },
             chunks: {"reached": _reached},
+            conveyor: {"reached": _reached, "FEW": 3},  # batches of either kind, one behind the other
+            records: {"MUCH": 8},
             labels: {"EARLY": 3},
             ledger: {"reached": _reached},
             learning: {"reached": _reached},

@@ -57,6 +57,40 @@ def test_a_batch_is_what_all_partitions_have_ready():
     asyncio.run(check())
 
 
+def test_an_agent_asks_for_more_once_it_is_back_and_nothing_waits():
+    async def check():
+        taking = chunks.batches(stream := Stream(1))
+        stream.marks.serve(stream.queue._queue[0])
+        await anext(taking)
+        assert not stream.marks.asked
+        stream.put(2, 1)
+        await anext(taking)
+        assert not stream.marks.asked  # it found something
+        later = asyncio.ensure_future(anext(taking))
+        await asyncio.sleep(0.02)
+        assert stream.marks.asked
+        later.cancel()
+
+    asyncio.run(check())
+
+
+def test_an_agent_that_takes_chunk_by_chunk_asks_behind_the_last_of_a_fetch():
+    async def check():
+        taking = chunks.chunks(stream := Stream())
+        fetched = [stream.marks.deliver(TP("a", part), run(TP("a", part), 0)) for part in (0, 1)]
+        stream.queue.put_nowait(fetched)
+        stream.marks.serve(fetched)
+        await anext(taking)
+        await anext(taking)
+        assert not stream.marks.asked
+        later = asyncio.ensure_future(anext(taking))
+        await asyncio.sleep(0.02)
+        assert stream.marks.asked
+        later.cancel()
+
+    asyncio.run(check())
+
+
 def test_a_batch_takes_no_further_chunk_once_it_has_enough_records():
     async def check():
         taking = chunks.batches(Stream(chunks.BATCH - 1, 5, 1))

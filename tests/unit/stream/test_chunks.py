@@ -12,7 +12,7 @@ from stream import chunks
 from stream.agents import start_by
 from stream.attempts import Piece
 from stream.chunks import ChunkedConsumer, Marks, runs_of
-from stream.records import TP, Record
+from stream.records import MUCH, MUCH_BYTES, TP, Record
 from stream.start import LogExpired, Start
 
 A, B = TP("a", 0), TP("b", 1)
@@ -280,6 +280,75 @@ def test_what_the_log_let_go_is_not_sought():
     asyncio.run(consumer.perform_seek())
     assert consumer.happened == ["sought", {FaustTP(*A): 5}]
     assert consumer.marks.deliver(A, run(A, 5)).before == 2
+
+
+def waits(consumer, moment=0.05):
+    """Whether a fetch that may take long is still not begun after a moment; it is ended then."""
+
+    async def check():
+        fetches = len(consumer.fetches)
+        getting = asyncio.ensure_future(anext(consumer.getmany(60)))
+        await asyncio.wait([getting], timeout=moment)
+        getting.cancel()
+        return len(consumer.fetches) == fetches
+
+    return check()
+
+
+def test_while_an_agent_has_the_end_of_the_log_in_hand_nothing_is_fetched():
+    async def check():
+        consumer = Consumer(run(A, 0), run(A, 1), run(A, 2))
+        (chunk,) = await taken_from(consumer)
+        assert await waits(consumer)
+        chunk.take()
+        assert await waits(consumer)
+        consumer.marks.ask()
+        assert await delivered(consumer) == [(1, 1)]
+
+    asyncio.run(check())
+
+
+def test_an_agent_that_asks_ends_the_wait():
+    async def check():
+        consumer = Consumer(run(A, 0), run(A, 1))
+        await taken_from(consumer)
+        getting = asyncio.ensure_future(anext(consumer.getmany(60)))
+        await asyncio.sleep(0.01)
+        consumer.marks.ask()
+        _, message = await asyncio.wait_for(getting, 5)
+        assert message.value[0].first == 1
+
+    asyncio.run(check())
+
+
+def test_an_agent_that_takes_long_is_given_more_after_a_while():
+    async def check():
+        consumer = Consumer(run(A, 0), run(A, 1))
+        await taken_from(consumer)
+        assert await delivered(consumer) == [(1, 1)]  # 0.01 s later
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize(("count", "size"), [(MUCH, 1), (2, MUCH_BYTES // 2)])
+def test_in_a_backlog_the_next_fetch_is_not_asked_for(count, size):
+    async def check():
+        consumer = Consumer(run(A, 0, count, size), run(A, count))
+        await taken_from(consumer)
+        assert not await waits(consumer)
+
+    asyncio.run(check())
+
+
+def test_what_faust_may_pass_over_holds_up_no_fetch():
+    async def check():
+        consumer = Consumer(run(A, 0), run(A, 0))
+        await taken_from(consumer)
+        await consumer.on_partitions_revoked({FaustTP(*A)})
+        await consumer.perform_seek()
+        assert not await waits(consumer)
+
+    asyncio.run(check())
 
 
 class Retained(Consumer):
