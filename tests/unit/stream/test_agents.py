@@ -164,6 +164,9 @@ class Deaf(App):
                 pass
 
 class DeafStart(Deaf, Hangs): pass
+
+class BadStart(Hangs):
+    async def stop(self): raise ValueError("told to fail")
 """
 
 
@@ -183,6 +186,13 @@ def asked(code):
 def test_a_worker_that_is_asked_to_stop_while_its_start_hangs_stops():
     ended = asked("asyncio.run(agents.serve(Hangs(taken=False)))")
     assert (ended.returncode, ended.stdout) == (0, "it leaves\n")
+
+
+def test_a_start_that_fails_to_stop_is_told():
+    ended = asked("asyncio.run(agents.serve(BadStart(taken=False)))")
+    assert ended.returncode == 0
+    assert "the start ended badly" in ended.stderr
+    assert "ValueError: told to fail" in ended.stderr
 
 
 @pytest.mark.parametrize("kind", ["Deaf", "DeafStart"])
