@@ -98,7 +98,7 @@ class Feature(msgspec.Struct, frozen=True):
     words: str = ""  # the meaning, for people
     against_us: int = 0  # VELOCITY: the longer window
     where: tuple[str, str] = ("", "")  # only of events whose field has this value
-    same: str = ""  # only of events that have this event's value of the field
+    same: tuple[str, ...] = ()  # only of events that have this event's values of these fields
     last: int = 0  # kinds of RECENT: how many events
     half_life_us: int = 0  # kinds of DECAYING
     prior: tuple[int, int] = (0, 0)  # RISK: (frauds, labels) that count as if they had arrived
@@ -135,7 +135,7 @@ def feature_hash(feature: Feature, timezone: str = "UTC") -> str:
     >>> feature_hash(weekend, "UTC") == feature_hash(weekend, "Europe/Paris")
     False
     """
-    fields = {feature.field, feature.where[0], feature.same}
+    fields = {feature.field, feature.where[0], *feature.same}
     zone = timezone if feature.kind in ZONED or not fields.isdisjoint(CALENDAR.values()) else ""
     unset = Feature("", feature.kind)
     more = [

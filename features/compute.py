@@ -137,11 +137,11 @@ class Plan:
         index, same = entity.index, entity.part.same
         if not same:
             return lambda event: (event.entities[index], "")
-        shared = self._reader(same)
+        readers = [self._reader(field) for field in same]
 
         def key(event: Transaction) -> tuple[str, str]:
-            value, text = event.entities[index], shared(event)
-            return (value, text) if value and text else ("", "")
+            value, texts = event.entities[index], [read(event) for read in readers]
+            return (value, "\0".join(texts)) if value and all(texts) else ("", "")
 
         return key
 

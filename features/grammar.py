@@ -344,7 +344,8 @@ class _Line:
         if rest[:1] != ["by"] or len(rest) < 2:
             raise self._error('it goes on with "by ENTITY", such as "by customer"')
         entity, rest = self._entity(rest[1]), rest[2:]
-        where, same = ("", ""), ""
+        where: tuple[str, str] = ("", "")
+        same: tuple[str, ...] = ()
         if rest[:1] == ["where"]:
             if len(rest) < 4 or rest[2] != "is":
                 raise self._error('write "where FIELD is VALUE", such as "where channel is online"')
@@ -352,15 +353,15 @@ class _Line:
         if rest[:1] == ["same"]:
             if len(rest) < 2:
                 raise self._error('write "same FIELD", such as "same country"')
-            same, rest = self._field(rest[1]), rest[2:]
+            same, rest = (self._field(rest[1]),), rest[2:]
         return Part(entity, where, same), rest
 
     def _feature(
         self, part: Part, kind: Kind, words: str, stem: str, *, field: str = "", window: str = ""
     ) -> Feature:
         which, told = _names(part), _words(part)
-        if not part.same and self._scope.currencies and kind in MONEY:
-            part = msgspec.structs.replace(part, same=CURRENCY)
+        if self._scope.currencies and kind in MONEY:
+            part = msgspec.structs.replace(part, same=(*part.same, CURRENCY))
             told += ", of this currency"
         return Feature(
             name="_".join(filter(None, (part.entity, which, stem))),
@@ -408,14 +409,14 @@ def _names(part: Part) -> str:
     """How a part is told in a feature's name."""
     field, value = part.where
     named = [field.lstrip("@"), NOT_IN_NAMES.sub("_", value)] if field else []
-    return "_".join([*named, *(["same", part.same.lstrip("@")] if part.same else [])])
+    return "_".join([*named, *(["same", *(each.lstrip("@") for each in part.same)] if part.same else [])])
 
 
 def _words(part: Part) -> str:
     """How it is told to people."""
     field, value = part.where
     where = f", where {field.lstrip('@')} is {value}" if field else ""
-    return where + (f", of the same {part.same.lstrip('@')}" if part.same else "")
+    return where + "".join(f", of the same {each.lstrip('@')}" for each in part.same)
 
 
 def duration_us(text: str) -> int:

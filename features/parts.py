@@ -23,13 +23,13 @@ class Part(msgspec.Struct, frozen=True):
 
     entity: str
     where: tuple[str, str] = ("", "")  # only those whose field has this value
-    same: str = ""  # only those that have this event's value of the field
+    same: tuple[str, ...] = ()  # only those that have this event's values of these fields
 
     @property
     def name(self) -> str:
         """What tells it from the entity's other parts: "" for all events."""
         field, value = self.where
-        return "" if not field and not self.same else f"{field}\0{value}\0{self.same}"
+        return "" if not field and not self.same else "\0".join((field, value, *self.same))
 
 
 def part_of(feature: Feature) -> Part:

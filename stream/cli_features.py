@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 import msgspec
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
@@ -43,9 +44,10 @@ def features() -> None:
 @click.option("--json", "as_json", is_flag=True, help="as JSON")
 @config_options
 def features_list(as_json: bool, **given: Any) -> None:
-    """Every feature of the profile in words, how far it looks back, and its hash.
+    """Every feature of the profile in words, and how far it looks back.
 
-    A model reads features by name and hash: one whose hash changes is another feature.
+    With --json its entity and its hash too. A model reads features by name and hash: one whose hash changes is
+    another feature.
     """
     profile = load_profile(config_of(given).profile)
     if as_json:
@@ -56,12 +58,9 @@ def features_list(as_json: bool, **given: Any) -> None:
         }
         click.echo(msgspec.json.encode(told).decode())
         return
-    table = Table(_whole("feature"), "in words", "of", _whole("looks back"), _whole("hash"))
+    table = Table(_whole("feature"), "in words", _whole("looks back"), box=SIMPLE, pad_edge=False)
     for each in profile.features.features:
-        hashed = feature_hash(each, profile.features.timezone)
-        table.add_row(
-            *map(escape, (each.name, each.words, each.entity or "event", _looks_back(each), hashed))
-        )
+        table.add_row(*map(escape, (each.name, each.words, _looks_back(each))))
     console = Console()
     console.print(table)
     console.print(

@@ -38,7 +38,7 @@ def variance(amounts: Sequence[int]) -> Fraction:
     return sum(((each - middle) ** 2 for each in amounts), Fraction(0)) / (len(amounts) - 1)
 
 
-Part = tuple[str, tuple[str, str], str]
+Part = tuple[str, tuple[str, str], tuple[str, ...]]
 """An entity, and which of its events are meant."""
 
 
@@ -157,7 +157,8 @@ class Oracle:
 
     def _key(self, part: Part, event: Transaction) -> tuple[str, str]:
         name, _, same = part
-        shared = self._text(event, same) if same else ""
+        texts = [self._text(event, each) for each in same]
+        shared = repr(texts) if all(texts) else ""
         value = event.entities[self.features.entities.index(name)]
         return (value, shared) if value and (shared or not same) else ("", "")
 

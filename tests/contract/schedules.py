@@ -25,8 +25,8 @@ OF_LABELS = (Kind.LABELS, Kind.FRAUDS, Kind.RISK, *RUNS)
 
 PARTS: dict[str, dict[str, object]] = {
     "french": {"where": ("country", "FR")},
-    "currency": {"same": CURRENCY},
-    "both": {"where": ("country", "FR"), "same": "shop"},
+    "currency": {"same": (CURRENCY,)},
+    "both": {"where": ("country", "FR"), "same": ("shop", CURRENCY)},
 }
 """Of an entity's events those that are meant: of some, and of those that share something."""
 

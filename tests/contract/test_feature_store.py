@@ -249,7 +249,7 @@ def test_an_approximate_duplicate_says_so_again(make_store):
 
 def test_an_event_without_the_entity_has_zeros_and_nan(make_store):
     answers = make_store(ALL).apply([transaction(f"t{at}", at, entities=("", "x")) for at in range(2)])
-    whole = [each for each in ALL.features if each.entity == "card" and not each.same + each.where[0]]
+    whole = [each for each in ALL.features if each.entity == "card" and not each.same and not each.where[0]]
     told = [(each.kind, value(ALL, answers[1], each.name)) for each in whole]
     assert {kind for kind, number in told if number == 0} == {
         Kind.COUNT,

@@ -126,16 +126,18 @@ def test_a_feature_of_the_last_events_says_of_how_many(
 def test_which_events_are_meant_stands_behind_the_entity() -> None:
     feature = only("count by customer where country is FR same terminal over 7d")
     assert feature.name == "customer_country_FR_same_terminal_count_7d"
-    assert (feature.where, feature.same) == (("country", "FR"), "terminal")
+    assert (feature.where, feature.same) == (("country", "FR"), ("terminal",))
     assert feature.words.endswith("this one included, where country is FR, of the same terminal")
-    assert only("since last by customer same hour").same == HOUR_OF_DAY
+    assert only("since last by customer same hour").same == (HOUR_OF_DAY,)
 
 
 def test_amounts_of_several_currencies_are_of_this_events_own() -> None:
     scope = Scope(("card",), currencies=True)
     [total], [count] = (parse(f"{each} by card over 1d", scope) for each in ("sum amount", "count"))
-    assert (total.name, total.same, count.same) == ("card_sum_amount_1d", CURRENCY, "")
+    assert (total.name, total.same, count.same) == ("card_sum_amount_1d", (CURRENCY,), ())
     assert "of this currency" in total.words
+    [abroad] = parse("sum amount by card same card over 1d", scope)
+    assert abroad.same == ("card", CURRENCY)
 
 
 def test_a_text_of_the_source_that_is_called_hour_is_meant_by_its_name() -> None:

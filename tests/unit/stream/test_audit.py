@@ -18,7 +18,6 @@ from stream.numbered import NumberedLog
 from stream.pipeline import Decision, Pipeline
 from stream.records import ARRIVED, TP, Record
 from stream.sealing import Sealer
-from stream.wire import encode
 
 SEALER = Sealer(bytes(range(32)))
 HOUR_US = DAY_US // 24
@@ -92,8 +91,8 @@ class Live:
             self.now_us = max(self.now_us, decoded.arrived_us + PROMPTLY_US)
             [answer] = self.pipeline.run([decoded])
             if isinstance(answer, Decision):
-                made = self.emitter.decision(answer, utc_text(self.now_us))
-                self.append("decisions", encode(made), self.now_us, record.partition)
+                [made] = self.emitter.lines([answer], utc_text(self.now_us))
+                self.append("decisions", made, self.now_us, record.partition)
 
     def forge(self, index, **changes):
         """Change what a decision says; a feature by its name."""
