@@ -50,7 +50,7 @@ SETTINGS: Mapping[str, Any] = {
     "broker_commit_interval": 0.2,  # what a kill repeats
     "broker_max_poll_records": 1_000,  # a chunk on Kafka
     "broker_session_timeout": 10.0,  # how long a killed member's partitions wait
-    "stream_buffer_maxsize": 10_000,  # never reached: see stream.chunks.IN_FLIGHT
+    "stream_buffer_maxsize": 10_000,  # never reached: see stream.marks.IN_FLIGHT
     "stream_wait_empty": False,  # what is in hand at a stop is done again
     "topic_disable_leader": True,
     "topic_allow_declare": False,

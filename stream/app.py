@@ -12,11 +12,12 @@ import faust
 from stream import bootstrap, watching
 from stream.agents import guarded, in_thread, keep_attempts, make_app, outlet_for, serve, start_by
 from stream.attempts import Attempts
-from stream.chunks import Chunk, all_done, batches, chunks, hold_back, records_of
+from stream.chunks import all_done, batches, chunks, hold_back, records_of
 from stream.config import Config
 from stream.conveyor import Conveyor
 from stream.crash_points import reached
 from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
+from stream.marks import Chunk
 from stream.review.learning import LEARNER
 from stream.review.ledger import RECORDER
 from stream.sensor import attach

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from features.store import Source
 from stream.agents import OneBehind, Outlet, in_thread
-from stream.chunks import Chunk, all_done
+from stream.chunks import all_done
 from stream.crash_points import reached
+from stream.marks import Chunk
 from stream.score import Outputs, ScoreRole, Taken, Work
 from stream.watch import Watch
 

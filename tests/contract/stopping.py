@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from stream.chunks import IN_FLIGHT
+from stream.marks import IN_FLIGHT
 from tests.contract.chunked_app import GROUP
 
 PATIENCE = 90.0

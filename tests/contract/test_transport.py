@@ -10,9 +10,10 @@ import psutil
 import pytest
 
 from stream.agents import CRASHED, guarded, make_app, outlet_for
-from stream.chunks import IN_FLIGHT, chunks
+from stream.chunks import chunks
 from stream.embedded import transport
 from stream.embedded.log import Log
+from stream.marks import IN_FLIGHT
 from stream.records import TP, Outgoing
 from tests.contract.chunked_app import GROUP
 from tests.contract.stopping import (

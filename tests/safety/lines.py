@@ -38,13 +38,13 @@ REVIEW = "tests/unit/stream/review/"
 LINES = (
     # --- the commit
     Line(
-        "stream/chunks.py",
+        "stream/marks.py",
         "while chunks and chunks[0].is_done:",
         "while chunks:",
         "only what an agent marked done is committed",
     ),
     Line(
-        "stream/chunks.py",
+        "stream/marks.py",
         "        while chunks and chunks[0].is_done:\n            self._after[tp] = chunks.popleft().last + 1\n",
         "        for chunk in chunks:\n            if chunk.is_done:\n                self._after[tp] = chunk.last + 1\n",
         "nothing is committed before what was delivered before it is done",
@@ -64,7 +64,7 @@ LINES = (
         CHUNKS + "test_after_a_seek_the_chunks_delivered_before_count_no_more",
     ),
     Line(
-        "stream/chunks.py",
+        "stream/marks.py",
         "            self.take(self._open.pop(tp, ()))\n            self._after.pop(tp, None)\n",
         "            self.take(self._open.get(tp, ()))\n",
         "a partition that went to somebody else, or is read anew, keeps no chunk and no mark",

@@ -131,7 +131,7 @@ import asyncio, logging, os, signal, time
 from types import SimpleNamespace
 from faust.types.tuples import TP as FaustTP
 from stream import agents
-from stream.chunks import Marks
+from stream.marks import Marks
 from stream.records import TP, Record
 
 logging.basicConfig()

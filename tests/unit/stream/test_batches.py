@@ -4,7 +4,7 @@ import asyncio
 from types import SimpleNamespace
 
 from stream import chunks
-from stream.chunks import Marks
+from stream.marks import Marks
 from stream.records import TP, Record
 from tests.unit.stream.test_chunks import A, B, run
 

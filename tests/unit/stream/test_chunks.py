@@ -1,17 +1,15 @@
-"""The rule of the commit: what an agent marked done, in order, and nothing else."""
+"""Faust delivered in chunks: fetches, seeks, gaps, rebalances, and how much is in flight."""
 
 import asyncio
 from types import SimpleNamespace
 
 import pytest
 from faust.types.tuples import TP as FaustTP
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from stream import chunks
+from stream import marks
 from stream.agents import start_by
 from stream.attempts import Piece
-from stream.chunks import ChunkedConsumer, Marks, runs_of
+from stream.chunks import ChunkedConsumer, runs_of
 from stream.records import MUCH, MUCH_BYTES, TP, Record
 from stream.start import LogExpired, Start
 
@@ -20,68 +18,6 @@ A, B = TP("a", 0), TP("b", 1)
 
 def run(tp, first, count=1, size=1):
     return [Record(tp.topic, tp.partition, first + index, None, b"v" * size, (), 0) for index in range(count)]
-
-
-class Commits(RuleBasedStateMachine):
-    """Chunks are delivered, taken, done in any order, and forgotten, as agents, seeks and rebalances do it."""
-
-    def __init__(self):
-        super().__init__()
-        self.marks = Marks()
-        self.next = {A: 0, B: 0}
-        self.delivered = {A: [], B: []}
-        self.forgotten = []
-
-    @rule(tp=st.sampled_from([A, B]), count=st.integers(1, 5))
-    def deliver(self, tp, count):
-        self.delivered[tp].append(self.marks.deliver(tp, run(tp, self.next[tp], count)))
-        self.next[tp] += count
-
-    @precondition(lambda self: any(self.delivered.values()))
-    @rule(data=st.data())
-    def take(self, data):
-        data.draw(st.sampled_from([chunk for all_of in self.delivered.values() for chunk in all_of])).take()
-
-    @precondition(lambda self: any(self.delivered.values()))
-    @rule(data=st.data())
-    def done(self, data):
-        data.draw(st.sampled_from([chunk for all_of in self.delivered.values() for chunk in all_of])).done()
-
-    @rule(tp=st.sampled_from([A, B]), back=st.integers(0, 4))
-    def forget(self, tp, back):
-        self.marks.forget([tp])
-        self.forgotten += self.delivered[tp]
-        self.delivered[tp] = []
-        self.next[tp] = max(0, self.next[tp] - back)
-
-    @precondition(lambda self: self.forgotten)
-    @rule(data=st.data())
-    def done_too_late(self, data):
-        data.draw(st.sampled_from(self.forgotten)).done()
-
-    @invariant()
-    def committed_is_the_end_of_what_is_done_without_a_gap(self):
-        for tp, all_of in self.delivered.items():
-            after = None
-            for chunk in all_of:
-                if not chunk.is_done:
-                    break
-                after = chunk.last + 1
-            assert self.marks.after(tp) == after
-
-    @invariant()
-    def what_is_waiting_is_what_no_agent_took(self):
-        waiting = [chunk for all_of in self.delivered.values() for chunk in all_of if not chunk.is_taken]
-        assert self.marks._records == sum(len(chunk.records) for chunk in waiting)
-        assert self.marks._bytes == sum(chunk.size for chunk in waiting)
-
-
-TestCommits = Commits.TestCase
-
-
-def test_a_chunk_knows_where_it_begins_and_ends():
-    chunk = Marks().deliver(A, run(A, 7, 3))
-    assert (chunk.tp, chunk.first, chunk.last, chunk.size) == (A, 7, 9, 3)
 
 
 def test_runs_keep_the_order_and_are_cut_where_the_partition_changes():
@@ -464,7 +400,7 @@ def test_partitions_that_go_to_others_are_committed_as_far_as_they_are_done():
     assert consumer._new_offset(FaustTP(*A)) is None
 
 
-@pytest.mark.parametrize(("records", "size"), [(chunks.IN_FLIGHT, 1), (1, chunks.IN_FLIGHT_BYTES)])
+@pytest.mark.parametrize(("records", "size"), [(marks.IN_FLIGHT, 1), (1, marks.IN_FLIGHT_BYTES)])
 def test_nothing_is_fetched_while_agents_have_enough_to_do(records, size):
     consumer = Consumer(run(A, 0, records, size), run(A, records))
 
@@ -491,21 +427,3 @@ def test_fausts_acknowledgement_commits_nothing():
     assert consumer._new_offset(FaustTP(*A)) is None
     assert consumer._filter_tps_with_pending_acks() == []
     assert not consumer._unacked_messages
-
-
-def test_what_an_agent_took_is_owed_until_it_is_committed():
-    marks, committed = Marks(), {FaustTP(*A): 5}
-    first, second, other = (
-        marks.deliver(A, run(A, 5, 2)),
-        marks.deliver(A, run(A, 7)),
-        marks.deliver(B, run(B, 3)),
-    )
-    assert not marks.owed(committed)  # nobody took it
-    second.take()
-    assert marks.owed(committed) == {A: 7}
-    first.done()
-    assert marks.owed(committed) == {A: 5}  # done, and not committed
-    second.done()
-    other.done()
-    assert marks.owed(committed) == {A: 5, B: 0}
-    assert not marks.owed({FaustTP(*A): 8, FaustTP(*B): 4})

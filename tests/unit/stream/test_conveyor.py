@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from stream import conveyor
-from stream.chunks import Marks
 from stream.conveyor import FEW, Conveyor
+from stream.marks import Marks
 from stream.watch import UNWATCHED
 from tests.unit.stream.test_chunks import A, run
 
