@@ -112,7 +112,8 @@ class ChunkedConsumer:
         while self.marks.full or not (self.marks.asked or self.marks.much):
             self.marks.wanted.clear()
             try:
-                await asyncio.wait_for(self.marks.wanted.wait(), timeout)
+                async with asyncio.timeout(timeout):  # wait_for of Python 3.11 may swallow a cancellation
+                    await self.marks.wanted.wait()
             except TimeoutError:
                 return not self.marks.full
         return True

@@ -106,7 +106,8 @@ class Consumer(ChunkedConsumer, FaustConsumer):  # type: ignore[misc]
         if records:
             return records
         try:
-            await asyncio.wait_for(self._appended.wait(), timeout)
+            async with asyncio.timeout(timeout):  # wait_for of Python 3.11 may swallow a cancellation
+                await self._appended.wait()
         except TimeoutError:
             return []
         return await self._fetch()

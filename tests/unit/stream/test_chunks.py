@@ -266,6 +266,20 @@ def test_an_agent_that_takes_long_is_given_more_after_a_while():
     asyncio.run(check())
 
 
+def test_a_wait_that_ends_as_it_is_cancelled_is_cancelled():
+    async def check():
+        consumer = Consumer(run(A, 0), run(A, 1))
+        await taken_from(consumer)
+        waiting = asyncio.create_task(consumer._room(60))
+        await asyncio.sleep(0.01)
+        consumer.marks.ask()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(check())
+
+
 @pytest.mark.parametrize(("count", "size"), [(MUCH, 1), (2, MUCH_BYTES // 2)])
 def test_in_a_backlog_the_next_fetch_is_not_asked_for(count, size):
     async def check():
