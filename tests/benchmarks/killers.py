@@ -74,6 +74,8 @@ alerts_per_day = 100
 card = "card"
 """
 
+NEVER_BEGAN = "not measured: nothing came out though nobody had struck yet; look at the set-up first"
+
 OTHERS = ("labels", "alerts", "transactions.dlq", "labels.dlq", MODELS)
 
 
@@ -231,13 +233,17 @@ class Run:
         try:
             self.feed.start()
             self._start()
-            self._wait(lambda: self.results.look() > 0)
+            self._wait(lambda: self.results.look() > 0, patience=3)
+            if not self.results.look():
+                self.results.close()
+                return Verdict(self.contender.name, missing=NEVER_BEGAN)
             for number in self._signals():
                 self._strike(number)
             self._freeze()
             self.feed.end()
             self._wait(lambda: self.results.look() >= len(self.feed.sent), patience=3)
         finally:
+            self.feed.end()
             for worker in self.workers:
                 worker.kill()
                 worker.wait()

@@ -26,6 +26,8 @@ log.dirs={directory}/data
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 """
 
@@ -34,6 +36,8 @@ CLUSTER_SETTINGS = """
 default.replication.factor={count}
 min.insync.replicas=2
 offsets.topic.replication.factor={count}
+transaction.state.log.replication.factor={count}
+transaction.state.log.min.isr=2
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=3000
 """

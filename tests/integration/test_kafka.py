@@ -1,10 +1,12 @@
 """The same app, agents and rule of the commit on Apache Kafka; topics, publishing and progress there."""
 
+import asyncio
 import os
 import signal
 from uuid import uuid4
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from kafka import KafkaConsumer, TopicPartition
 
 from stream.broker import ensure_topics, progress_for, publisher_for
@@ -162,3 +164,17 @@ def test_what_the_broker_refuses_is_raised(make_feed):
     feed = make_feed()
     with pytest.raises(Exception, match=r"(?i)too ?large|bytes"):
         feed.append("a", [bytes(5_000_000)])
+
+
+def test_the_broker_takes_transactions_so_that_others_exactly_once_can_be_measured(make_feed, kafka):
+    feed = make_feed()
+
+    async def committed():
+        producer = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=feed.prefix)
+        await asyncio.wait_for(producer.start(), stopping.PATIENCE)
+        async with producer.transaction():
+            await producer.send_and_wait(feed.prefix + "a", b"1")
+        await producer.stop()
+
+    asyncio.run(committed())
+    assert feed.end_offsets("a")[0] == 2  # the record, and the marker of the commit
