@@ -30,6 +30,7 @@ class Line:
 
 
 CHUNKS = "tests/unit/stream/test_chunks.py::"
+COMMITS = "tests/unit/stream/test_marks.py::TestCommits"
 FENCE = "tests/contract/test_fence.py::"
 LEDGER = "tests/contract/test_ledger.py::"
 LOG = "tests/unit/stream/embedded/test_log.py::"
@@ -42,13 +43,14 @@ LINES = (
         "while chunks and chunks[0].is_done:",
         "while chunks:",
         "only what an agent marked done is committed",
+        COMMITS,
     ),
     Line(
         "stream/marks.py",
         "        while chunks and chunks[0].is_done:\n            self._after[tp] = chunks.popleft().last + 1\n",
         "        for chunk in chunks:\n            if chunk.is_done:\n                self._after[tp] = chunk.last + 1\n",
         "nothing is committed before what was delivered before it is done",
-        CHUNKS + "TestCommits",
+        COMMITS,
     ),
     Line(
         "stream/chunks.py",
@@ -68,7 +70,7 @@ LINES = (
         "            self.take(self._open.pop(tp, ()))\n            self._after.pop(tp, None)\n",
         "            self.take(self._open.get(tp, ()))\n",
         "a partition that went to somebody else, or is read anew, keeps no chunk and no mark",
-        CHUNKS + "TestCommits",
+        COMMITS,
     ),
     Line(
         "stream/chunks.py",
