@@ -10,7 +10,7 @@ import msgspec
 FORMAT = 1
 """Part of every hash: raised when a kind changes its meaning, so that no model is used on other numbers."""
 
-DAY_US = 86_400_000_000
+SECOND_US, HOUR_US, DAY_US = 1_000_000, 3_600_000_000, 86_400_000_000
 
 
 class Kind(StrEnum):

@@ -11,11 +11,10 @@ from math import isfinite
 from types import NoneType
 from typing import TypeVar, cast
 
-from features.events import EPOCH
+from features.events import EPOCH, NAIVE_EPOCH, microseconds
 from features.money import EXPONENTS, AmountError, to_minor_many
 from features.readers import (
     MAX_TEXT,
-    NAIVE_EPOCH,
     Row,
     amount_reader,
     event_id_reader,
@@ -152,10 +151,9 @@ def _since_1970(values: Values, *, naive_in_utc: bool) -> Sequence[int] | None:
     try:
         times = list(map(datetime.fromisoformat, _texts(values)))
         epoch = NAIVE_EPOCH if naive_in_utc and times[0].tzinfo is None else EPOCH
-        since = [when - epoch for when in times]
+        found = [microseconds(when - epoch) for when in times]
     except (TypeError, ValueError):
         return None
-    found = [(each.days * 86_400 + each.seconds) * 1_000_000 + each.microseconds for each in since]
     return found if min(found) >= 0 else None
 
 

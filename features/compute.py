@@ -13,10 +13,20 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from features.catalogue import DAY_US, DECAYING, FIELDS, RECENT, Feature, FeatureSet, Kind
+from features.catalogue import (
+    DAY_US,
+    DECAYING,
+    FIELDS,
+    HOUR_US,
+    RECENT,
+    SECOND_US,
+    Feature,
+    FeatureSet,
+    Kind,
+)
 from features.events import Transaction, to_datetime
 from features.money import EXPONENTS
-from features.parts import HOUR_US, Part, Text, part_of, text_reader
+from features.parts import Part, Text, part_of, text_reader
 from features.recent import of_the_last
 from features.windows import NEVER, NO_RUN, Shape
 
@@ -25,7 +35,6 @@ Compute = Callable[[Transaction, Raw, int], float]
 """(event, raw, minor units in a major unit) -> the feature's value."""
 
 QUARTER_US = 900_000_000
-SECOND_US = 1_000_000
 SCALES = {currency: 10**digits for currency, digits in EXPONENTS.items()}
 USUAL_SCALE = 100
 MAX_RECORDS = (
@@ -107,6 +116,7 @@ class Plan:
         self.idle_us = max((s.idle_us for e in self.entities for s in (e.events, e.labels) if s), default=0)
         self.need_us = max(self.memory_us, self.idle_us) + feature_set.label_horizon_us
         self.width = sum(entity.width for entity in self.entities)
+        self.squared = any(entity.events is not None and entity.events.squares for entity in self.entities)
         self._local = _local_us(feature_set.timezone)
         self._readers = [self._reader(field) for field in self.fields]
         self.keys = [self._key(entity) for entity in self.entities]
@@ -193,7 +203,7 @@ def _check(feature_set: FeatureSet) -> None:
 def _entities(feature_set: FeatureSet, fields: Sequence[str]) -> tuple[EntityPlan, ...]:
     made: list[EntityPlan] = []
     of_entities = [feature for feature in feature_set.features if feature.entity]
-    parts = sorted({part_of(feature) for feature in of_entities}, key=lambda each: (each.name, each.same))
+    parts = sorted({part_of(feature) for feature in of_entities}, key=lambda each: each.name)
     for index, name in enumerate(feature_set.entities):
         for part in (each for each in parts if each.entity == name):
             features = [feature for feature in of_entities if part_of(feature) == part]
@@ -307,13 +317,14 @@ def _summed(kind: Kind, count: int) -> Compute:
     return lambda event, raw, scale: raw[total] / (raw[count] * scale) if raw[count] else math.nan
 
 
+def _earlier(event: Transaction, raw: Raw, count: int, mine: bool) -> tuple[int, int]:
+    """Count and sum of a window without this event, which is in it if it is `mine`."""
+    return raw[count] - mine, raw[count + 1] - mine * event.amount
+
+
 def _ratio(count: int, inside: Callable[[Transaction], bool]) -> Compute:
     def ratio(event: Transaction, raw: Raw, scale: int) -> float:
-        mine = inside(event)
-        n, before = (
-            raw[count] - mine,
-            raw[count + 1] - mine * event.amount,
-        )  # of the window without this event
+        n, before = _earlier(event, raw, count, inside(event))
         if n < 1 or not before:
             return math.nan
         return event.amount * n / before + 0.0  # no -0.0
@@ -339,7 +350,7 @@ def _std(count: int, squares: int) -> Compute:
 def _zscore(count: int, squares: int, inside: Callable[[Transaction], bool]) -> Compute:
     def zscore(event: Transaction, raw: Raw, scale: int) -> float:
         mine, amount = inside(event), event.amount
-        n, total = raw[count] - mine, raw[count + 1] - mine * amount  # of the window without this event
+        n, total = _earlier(event, raw, count, mine)
         spread = _spread(n, total, raw[squares] - mine * amount * amount)
         if n < 2 or not spread:
             return math.nan

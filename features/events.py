@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NAIVE_EPOCH = EPOCH.replace(tzinfo=None)  # for times that are known to be in UTC
 
 MAX_AMOUNT = 1 << 62
 """No amount's absolute value, in minor units, reaches this."""
@@ -68,5 +69,9 @@ def to_us(when: datetime) -> int:
         raise ValueError(
             f"the time {when.isoformat()} has no zone; name one in the profile ([source] timezone)"
         )
-    since = when - EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds  # to divide would cost more
+    return microseconds(when - EPOCH)
+
+
+def microseconds(span: timedelta) -> int:
+    """How long a span is, from its parts: to divide it would cost three times as much."""
+    return (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds

@@ -26,11 +26,10 @@ from difflib import get_close_matches
 
 import msgspec
 
-from features.catalogue import CALENDAR, CURRENCY, DECAYING, Feature, Kind
+from features.catalogue import CALENDAR, CURRENCY, DECAYING, SECOND_US, Feature, Kind
 from features.catalogue import OF_AMOUNTS as MONEY
 from features.parts import Part
 
-SECOND_US = 1_000_000
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 UNIT_WORDS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week", "y": "year"}
 LONGEST_YEARS = 100

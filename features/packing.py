@@ -49,8 +49,7 @@ class Packer:
 
     def __init__(self, plan: Plan, hash_key: bytes) -> None:
         digests, values = len(plan.entities), len(plan.fields)
-        self._squared = any(entity.events and entity.events.squares for entity in plan.entities)
-        square = f"{SQUARE}s" * self._squared
+        square = f"{SQUARE}s" * plan.squared
         self._parts = [
             (entity.part.entity, entity.part.name, key)
             for entity, key in zip(plan.entities, plan.keys, strict=True)
@@ -82,7 +81,7 @@ class Packer:
             event.amount & LOW,
             *digests,
             *self._values(event),
-            *([_square(event.amount)] if self._squared else []),
+            *([_square(event.amount)] if self._plan.squared else []),
             *[inside(event) for inside in self._inside],
         )
 
@@ -171,7 +170,7 @@ def packed_plan(plan: Plan) -> bytes:
             "sweep": SWEPT,
             "owners": len(plan.owners),
             "values": len(plan.fields),
-            "square": SQUARE * any(entity.events and entity.events.squares for entity in plan.entities),
+            "square": SQUARE * plan.squared,
             "width": plan.width,
             "entities": [
                 {

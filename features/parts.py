@@ -9,10 +9,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from features.catalogue import CURRENCY, DAY_US, HOUR_OF_DAY, WEEKDAY, Feature
+from features.catalogue import CURRENCY, DAY_US, HOUR_OF_DAY, HOUR_US, WEEKDAY, Feature
 from features.events import Transaction
-
-HOUR_US = 3_600_000_000
 
 Text = Callable[[Transaction], str]
 """Reads a field of an event; "" where it has none."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from operator import mul
 from statistics import median
+from typing import TYPE_CHECKING
 
-from features.catalogue import Feature, Kind
+from features.catalogue import SECOND_US, Feature, Kind
 from features.events import Transaction
 from features.windows import NEVER
 
-Raw = Sequence[int]
-Compute = Callable[[Transaction, Raw, int], float]
-
-SECOND_US = 1_000_000
+if TYPE_CHECKING:
+    from features.compute import Compute, Raw
 
 SURPRISE_MOST, SURPRISE_LEAST = 2.0, -1.0
 """A surprise is cut here, so that one wild amount is no series of them."""
@@ -33,38 +33,35 @@ def of_the_last(feature: Feature, at: int, inside: Callable[[Transaction], bool]
     """
     ends = at + 2 * feature.last
 
-    def ages(raw: Raw) -> list[int]:
-        return [age for age in raw[at:ends:2] if age != NEVER]
+    def told(raw: Raw) -> tuple[list[int], Sequence[int]]:
+        ages = [age for age in raw[at:ends:2] if age != NEVER]
+        return ages, raw[at + 1 : at + 1 + 2 * len(ages) : 2]
 
-    def amounts(raw: Raw) -> Sequence[int]:
-        return raw[at + 1 : at + 1 + 2 * len(ages(raw)) : 2]
+    def gaps(event: Transaction, raw: Raw, scale: int) -> float:
+        ages, _ = told(raw)
+        return gap_std([0, *ages] if inside(event) else ages)
+
+    def surprise(event: Transaction, raw: Raw, scale: int) -> float:
+        ages, amounts = told(raw)
+        return cusum([0, *ages], [event.amount, *amounts], feature.half_life_us)
+
+    def decayed(event: Transaction, raw: Raw, scale: int) -> float:
+        ages, amounts = told(raw)
+        weights, own = [2.0 ** -(age / feature.half_life_us) for age in ages], float(inside(event))
+        if feature.kind is Kind.DECAYED_COUNT:
+            return math.fsum([own, *weights])
+        return math.fsum([own * event.amount, *map(mul, weights, amounts)]) / scale
 
     match feature.kind:
         case Kind.RANK:
-            return lambda event, raw, scale: rank(event.amount, amounts(raw))
+            return lambda event, raw, scale: rank(event.amount, told(raw)[1])
         case Kind.TYPICAL:
-            return lambda event, raw, scale: typical(event.amount, amounts(raw))
+            return lambda event, raw, scale: typical(event.amount, told(raw)[1])
         case Kind.GAP_STD:
-            return lambda event, raw, scale: gap_std([*([0] if inside(event) else []), *ages(raw)])
+            return gaps
         case Kind.CUSUM:
-            return lambda event, raw, scale: cusum(
-                [0, *ages(raw)], [event.amount, *amounts(raw)], feature.half_life_us
-            )
-    counts = feature.kind is Kind.DECAYED_COUNT
-
-    def decayed(event: Transaction, raw: Raw, scale: int) -> float:
-        weights = [2.0 ** -(age / feature.half_life_us) for age in ages(raw)]
-        own = float(inside(event))
-        if counts:
-            return math.fsum([own, *weights])
-        earlier = map(_times, weights, amounts(raw))
-        return math.fsum([own * event.amount, *earlier]) / scale
-
+            return surprise
     return decayed
-
-
-def _times(weight: float, amount: int) -> float:
-    return weight * amount
 
 
 def rank(amount: int, amounts: Sequence[int]) -> float:

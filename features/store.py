@@ -386,6 +386,10 @@ class _Part:
         self._of_events = len(self._absent) - len(self._unsaid)
         self._key, self._inside = key, inside
 
+    def _is_record(self, event: Transaction) -> bool:
+        """Whether an event that the part knows is one of its own."""
+        return self._inside is None or self._inside(event)
+
     def add(self, event: Transaction, tie: int, values: Sequence[int], clock: int, raw: list[int]) -> bool:
         """Add an event to the logs of its value and answer into raw; whether the answer is approximate."""
         key = self._known_as(event)
@@ -394,7 +398,7 @@ class _Part:
             return False
         approximate = False
         if self.events is not None:
-            record = self._inside is None or self._inside(event)
+            record = self._is_record(event)
             log = self.events.touch(key, clock) if record else self.events.find(key, clock)
             approximate = self._read(log, event, tie if record else None, values, raw)
         return self._labels(key, event.arrived_us, clock, raw) or approximate
@@ -428,15 +432,14 @@ class _Part:
         if self.events is not None:
             shape, time = self.events.shape, event.time_us
             log = self.events.find(key, clock) or Log(shape)
-            record = self._inside is None or self._inside(event)
-            log.peek(shape, time, raw, values, event.amount if record else None)
+            log.peek(shape, time, raw, values, event.amount if self._is_record(event) else None)
             raw += _before(log, shape, time)
             approximate = log.partial(shape, time)
         return self._labels(key, event.arrived_us, clock, raw) or approximate
 
     def owner(self, event: Transaction) -> str:
         """For which key the labels of an event count; "" for none."""
-        return self._known_as(event) if self._inside is None or self._inside(event) else ""
+        return self._known_as(event) if self._is_record(event) else ""
 
     def _known_as(self, event: Transaction) -> str:
         value, shared = self._key(event)

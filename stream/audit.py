@@ -9,9 +9,10 @@ from hashlib import blake2b
 
 import msgspec
 
-from features.catalogue import RECENT, Feature, FeatureSet, Kind
-from features.compute import OF_LABELS
+from features.catalogue import Feature, FeatureSet
+from features.compute import OF_LABELS, WITHOUT_WINDOW
 from features.store import Applied, InMemoryFeatureStore, Status
+from stream.emit import without_nan
 from stream.numbered import NumberedLog, Placed, Said, Sampled, Since
 from stream.progress import Silent, Tracker
 
@@ -94,7 +95,7 @@ def sampled(share: float, seed: int = 0) -> Sampled:
 
 def looks_back_us(feature: Feature) -> int | None:
     """How far a feature looks back; None: at events however old. Of an event alone 0."""
-    if feature.kind in RECENT or feature.kind in (Kind.SINCE_LAST, Kind.SINCE_FIRST):
+    if feature.kind in WITHOUT_WINDOW:
         return None
     return max(feature.window_us, feature.against_us)
 
@@ -185,7 +186,7 @@ class Audit:
             elif feature.kind in OF_LABELS and not self._settled(placed):
                 tally.unsettled += 1
             else:
-                _differs(tally, Example(placed.event.event_id, logged.get(feature.name), _known(value)))
+                _differs(tally, Example(placed.event.event_id, logged.get(feature.name), without_nan(value)))
         return sum(each.differing for each in self._tallies) > before
 
     def _settled(self, placed: Placed) -> bool:
@@ -235,10 +236,6 @@ def _differs(tally: Tally, example: Example) -> None:
     tally.compared += 1
     tally.differing += 1
     tally.example = tally.example or example
-
-
-def _known(value: float) -> float | None:
-    return None if value != value else value
 
 
 def differing(report: Report) -> Sequence[Tally]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from features.catalogue import FeatureSet
 from features.profile import Profile
 from stream import bootstrap
 from stream.audit import Audit, Report, sampled
@@ -49,10 +48,9 @@ def audit(config: Config, *, share: float, seed: int, silent: bool = False) -> R
 
 
 def _empty(config: Config, profile: Profile, found: Extents, share: float, seed: int) -> NumberedLog:
-    features: FeatureSet = profile.features
     return NumberedLog(
         bootstrap.codec_of(config, profile),
-        features,
+        profile.features,
         personal=profile.personal,
         forgotten=_forgotten(config, profile),
         sampled=sampled(share, seed),

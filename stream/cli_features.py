@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from features.catalogue import RECENT, Feature, Kind, feature_hash
+from features.catalogue import RECENT, SECOND_US, Feature, Kind, feature_hash
 from features.events import to_datetime
-from features.grammar import SECOND_US, UNITS, duration_words
+from features.grammar import UNITS, duration_words
 from features.profile import Profile
 from features.profile import load as load_profile
 from stream.audit import Example, Report, Tally, differing, looks_back_us

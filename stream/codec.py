@@ -22,7 +22,7 @@ from stream.faulty import RecordError, refuse, refuse_repeated
 from stream.keyring import Pair
 from stream.letters import FIELD, RECORD, DeadLetter, text_of
 from stream.records import ARRIVED, Record
-from stream.shapes import Odd, Shapes, Table
+from stream.shapes import MALFORMED, Odd, Shapes, Table
 from stream.wire import SCHEMA, WireError, decode, encode
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class Codec:
         self._refuse_large(value)
         try:
             raw = self._json.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except MALFORMED as error:
             refuse(value, error)
         if type(raw) is not dict:
             raise RecordError(f"the record is not a JSON object but {shown(raw, personal=True)}")

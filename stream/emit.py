@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from msgspec import UNSET
 
-from features.events import Transaction
+from features.events import NAIVE_EPOCH, Transaction
 from features.store import Applied, Status
 from models.base import Reason
 from stream.codec import Decoded
@@ -23,7 +23,6 @@ from stream.pipeline import Champion, Decision
 from stream.records import Outgoing
 from stream.wire import encode, encode_many, object_of
 
-NAIVE_EPOCH = datetime(1970, 1, 1)  # in UTC
 MINUTE_US = 60_000_000
 SECONDS = [f":{second:02}+00:00" for second in range(60)]
 
@@ -205,7 +204,7 @@ def alerting(record: DecisionRecord) -> bool:
 
 def reason_records(reasons: Sequence[Reason]) -> list[ReasonRecord]:
     """A scorer's reasons as they stand on the wire."""
-    return [ReasonRecord(reason.feature, _known(reason.value), reason.weight) for reason in reasons]
+    return [ReasonRecord(reason.feature, without_nan(reason.value), reason.weight) for reason in reasons]
 
 
 def utc_text(us: int) -> str:
@@ -239,7 +238,8 @@ def _of_champions(champions: Sequence[Champion]) -> dict[str, Iterable[object]]:
     }
 
 
-def _known(value: float) -> float | None:
+def without_nan(value: float) -> float | None:
+    """A feature's value as it stands on the wire: JSON has no NaN."""
     return None if math.isnan(value) else value
 
 

@@ -43,12 +43,7 @@ local function survey(log, tail, front, extra)
   for pos = 1, #records, size do
     local _, _, hi, lo = decode(RECORD, records, pos)
     local rest = pos + RECORD_SIZE
-    if first or hi < extremes[1] or (hi == extremes[1] and lo < extremes[2]) then
-      extremes[1], extremes[2] = hi, lo
-    end
-    if first or hi > extremes[3] or (hi == extremes[3] and lo > extremes[4]) then
-      extremes[3], extremes[4] = hi, lo
-    end
+    widen(extremes, 1, hi, lo, first)
     first = false
     for i, limb in ipairs(shape.squares and { decode(SQUARE, records, rest) } or {}) do
       squares[i] = (squares[i] or 0) + limb -- the fifth is the place behind

@@ -1,17 +1,22 @@
 -- Records come into a log's windows and leave them; those that no window can reach leave the log.
 
+-- Lets an amount count for the lowest and the highest (two limbs each) that stand in a table from `at` on.
+local function widen(t, at, hi, lo, first)
+  if first or hi < t[at] or (hi == t[at] and lo < t[at + 1]) then
+    t[at], t[at + 1] = hi, lo
+  end
+  if first or hi > t[at + 2] or (hi == t[at + 2] and lo > t[at + 3]) then
+    t[at + 2], t[at + 3] = hi, lo
+  end
+end
+
 local function rescan(log, o, from, to)
   local h, size, first = log.h, log.shape.record, true
   h[o + 4], h[o + 5], h[o + 6], h[o + 7] = 0, 0, 0, 0
   local records, start, finish = view(log, from, to)
   for pos = start, finish, size do
     local _, _, hi, lo = decode(RECORD, records, pos)
-    if first or hi < h[o + 4] or (hi == h[o + 4] and lo < h[o + 5]) then
-      h[o + 4], h[o + 5] = hi, lo
-    end
-    if first or hi > h[o + 6] or (hi == h[o + 6] and lo > h[o + 7]) then
-      h[o + 6], h[o + 7] = hi, lo
-    end
+    widen(h, o + 4, hi, lo, first)
     first = false
   end
 end
@@ -64,13 +69,7 @@ local function enter(log, o, hi, lo, rest)
     return
   end
   if shape.extremes then
-    local first = h[FRONT] - h[o] == 1
-    if first or hi < h[o + 4] or (hi == h[o + 4] and lo < h[o + 5]) then
-      h[o + 4], h[o + 5] = hi, lo
-    end
-    if first or hi > h[o + 6] or (hi == h[o + 6] and lo > h[o + 7]) then
-      h[o + 6], h[o + 7] = hi, lo
-    end
+    widen(h, o + 4, hi, lo, h[FRONT] - h[o] == 1)
   end
   if shape.squares then
     add_square(log, o, rest, 1)
@@ -96,7 +95,9 @@ local function leave(log, o, limit, to)
         h[o + 2], h[o + 3] = h[o + 2] - hi, h[o + 3] - lo
         if not shape.plain then
           local rest = sub(records, pos + RECORD_SIZE, pos + size - 1)
-          stale = stale or (hi == h[o + 4] and lo == h[o + 5]) or (hi == h[o + 6] and lo == h[o + 7])
+          if shape.extremes then
+            stale = stale or (hi == h[o + 4] and lo == h[o + 5]) or (hi == h[o + 6] and lo == h[o + 7])
+          end
           if shape.squares then
             add_square(log, o, rest, -1)
           end
@@ -111,7 +112,7 @@ local function leave(log, o, limit, to)
   if not stopped then
     h[o + 1] = INF
   end
-  if stale and shape.extremes then
+  if stale then
     rescan(log, o, tail, max(tail, front))
   end
   return last

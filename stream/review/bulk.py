@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from features.events import EPOCH
+from features.events import NAIVE_EPOCH
 
 LEAST = 50
 """Rows from which arrays are faster on PostgreSQL than an INSERT for each."""
@@ -52,7 +52,6 @@ KINDS = {
     String: "text",
 }
 
-NAIVE_EPOCH = EPOCH.replace(tzinfo=None)
 YEAR_2000_US = 946_684_800_000_000
 """When PostgreSQL's time began."""
 

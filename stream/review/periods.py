@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
+from features.catalogue import DAY_US
 from features.events import to_datetime
 from stream.review.database import RECORD, while_free
 
 PERIOD = "month"
 """How long a partition's span is: "month" or "week". It may be changed: what is there already stays as it is."""
 
-DAY_US = 86_400_000_000
 NEAR_US = 31 * DAY_US
 """Only a decision whose event time is so near to its arrival, and its arrival not so far ahead, makes a partition."""
 
