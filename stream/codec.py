@@ -142,6 +142,13 @@ class Codec:
         except RecordError as error:
             return self.dead_letter(record, str(error), RECORD, self.people(record, raw))
 
+    def labelled_at(self, record: Record) -> str:
+        """When somebody said so, as the record of a label says it, which `decode` read before."""
+        if self._avro is None or record.value[:1] != AVRO:
+            return str(_SAID_AT.decode(record.value).labelled_at)
+        found = self._avro.row(record.topic, record.value)["labelled_at"]
+        return found.isoformat() if isinstance(found, datetime) else str(found)
+
     def dead_letter(
         self, record: Record, reason: str, kind: str = RECORD, people: tuple[Pair, ...] = ()
     ) -> DeadLetter:
@@ -261,6 +268,11 @@ def keyed_by_person(profile: Profile) -> str | None:
     return profile.partition_by if profile.partition_by in profile.personal else None
 
 
+class _SaidAt(msgspec.Struct):
+    labelled_at: str | int | float
+
+
+_SAID_AT = msgspec.json.Decoder(_SaidAt)
 _LABEL_ID, _EVENT_ID, _SOURCE = text_reader("label_id"), text_reader("event_id"), text_reader("source")
 _REVERSES, _LABELLED_AT = text_reader("reverses", optional=True), time_reader("labelled_at")
 _IN_LABELS = [*map(text_columns, ("label_id", "event_id", "source")), text_columns("reverses", optional=True)]

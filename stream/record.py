@@ -11,7 +11,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-import msgspec
+import msgspec.structs
 
 from features.events import Label, to_us
 from stream.codec import Codec, WireError, decode, encode
@@ -132,7 +132,7 @@ class Recorder:
         """A label that cannot be read is passed over: the score role buries it, with the reason."""
         label = self._codec.decode(record)
         if isinstance(label, Label):
-            batch.labels.append(_label(record, label))
+            batch.labels.append(_label(label, self._codec.labelled_at(record)))
         else:
             self.counts["unreadable"] += 1
 
@@ -161,13 +161,6 @@ class Recorder:
     def _sealed(self, key: bytes | None) -> bytes | None:
         """A key is an entity's value as it came, which may be personal."""
         return None if key is None else self._seal(key)
-
-
-class _LabelledAt(msgspec.Struct):
-    labelled_at: str | int | float
-
-
-_LABELLED_AT = msgspec.json.Decoder(_LabelledAt)
 
 
 def _decision(record: Record, read: DecisionRecord) -> DecisionRow:
@@ -214,13 +207,13 @@ def _alert(read: AlertRecord, key: bytes | None) -> AlertRow:
     )
 
 
-def _label(record: Record, label: Label) -> LabelRow:
+def _label(label: Label, labelled_at: str) -> LabelRow:
     return LabelRow(
         label_id=label.label_id,
         event_id=label.event_id,
         fraud=label.fraud,
         source=label.source,
-        labelled_at=str(_LABELLED_AT.decode(record.value).labelled_at),
+        labelled_at=labelled_at,
         arrived_us=label.arrived_us,
         reverses=label.reverses,
     )

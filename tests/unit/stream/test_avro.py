@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from features.profile import SHIPPED, ProfileError, load
 from stream import cli
@@ -19,9 +20,13 @@ from stream.codec import Codec, DeadLetter
 from stream.config import Config, ConfigError, Registry
 from stream.embedded.log import Log
 from stream.files import EventFile
+from stream.record import Recorder
 from stream.records import ARRIVED, TP, Record
 from stream.registry import PATIENCE_S, UNKNOWN_S, RegistryUnavailable, SchemaRegistry
+from stream.review import tables
+from stream.review.ledger import Ledger
 from stream.rows import FileError
+from stream.sealing import Sealer
 from stream.secret import Secret
 from tests.unit.stream.registry import FakeRegistry, record
 
@@ -96,9 +101,26 @@ def test_labels_may_be_avro_too(registry):
     said = {"label_id": "l1", "event_id": "p1", "label": "fraud", "source": "x", "labelled_at": AT}
     plain = json.dumps({**said, "labelled_at": AT.isoformat()}).encode()
     codec = codec_for(registry)
-    assert codec.decode(on_log(registry.encode(number, said), "labels")) == codec.decode(
-        on_log(plain, "labels")
-    )
+    records = [on_log(value, "labels") for value in (registry.encode(number, said), plain)]
+    label, other = map(codec.decode, records)
+    assert label == other
+    assert list(map(codec.labelled_at, records)) == [AT.isoformat()] * 2
+
+
+def test_an_avro_label_becomes_a_row_like_any_other(registry, tmp_path):
+    """It was buried as "not a record that Weir writes": the recorder read the time of a label as JSON alone."""
+    fields = ("label_id", "event_id", "label", "source", "labelled_at")
+    number = registry.register(record(*((name, "string") for name in fields)), "labels-value")
+    said = dict.fromkeys(fields, "l1") | {"label": "fraud", "labelled_at": AT.isoformat()}
+    ledger = Ledger.open(f"sqlite:///{tmp_path}/weir.db")
+    recorder = Recorder(ledger, codec_for(registry), Sealer(bytes(32)))
+    recorder.record([on_log(registry.encode(number, said), "labels")])
+    assert not ledger.dead_letter_count()
+    with ledger.engine.connect() as connection:
+        assert connection.execute(select(tables.labels.c.label_id, tables.labels.c.labelled_at)).all() == [
+            ("l1", AT.isoformat())
+        ]
+    ledger.close()
 
 
 NEW = {
