@@ -47,11 +47,14 @@ def test_a_feature_that_differs_is_told_with_both_values(expected):
     assert "became 99.0" in trouble
 
 
-def test_only_what_depends_on_the_moment_is_passed_over_and_only_of_late_events(expected):
+@pytest.mark.parametrize("late", [True, False])
+def test_only_what_depends_on_the_moment_is_passed_over_and_only_of_late_events(expected, late):
     decisions = msgspec.json.decode(msgspec.json.encode(expected.decisions))
-    on_time = min(name for name, row in decisions.items() if not row["late"])
-    decisions[on_time]["score"] += 1.0
-    assert compared(expected, expected._replace(decisions=decisions), loose=("score",))
+    name = min(name for name, row in decisions.items() if row["late"] is late)
+    decisions[name]["score"] += 1.0
+    assert bool(compared(expected, expected._replace(decisions=decisions))) is not late
+    decisions[name]["entities"] = {}
+    assert compared(expected, expected._replace(decisions=decisions))
 
 
 def with_score(expected, name, score):
