@@ -19,7 +19,17 @@ from statistics import median
 from zlib import crc32
 from zoneinfo import ZoneInfo
 
-from features.catalogue import CURRENCY, DAY_US, FIELDS, RECENT, WEEKDAY, Feature, FeatureSet, Kind
+from features.catalogue import (
+    CURRENCY,
+    DAY_US,
+    FIELDS,
+    HOUR_OF_DAY,
+    RECENT,
+    WEEKDAY,
+    Feature,
+    FeatureSet,
+    Kind,
+)
 from features.events import Event, Label, Transaction
 from features.store import Applied, Status
 
@@ -377,6 +387,8 @@ class Oracle:
             return event.entities[self.features.entities.index(name)]
         if name == CURRENCY:
             return event.currency
+        if name == HOUR_OF_DAY:
+            return str(self._when(event).hour)
         if name == WEEKDAY:
             return str(self._when(event).weekday())
         return event.fields.get(name, "")
