@@ -246,6 +246,11 @@ def _features(config: Config, profile: Profile, keys: Sealer) -> tuple[FeatureSt
     return store, close
 
 
+def features(config: Config, profile: Profile) -> tuple[FeatureStore, Closing]:
+    """The features of a profile in Redis, whether they are live or not."""
+    return _features(config, profile, sealer(config))
+
+
 def unsealed(config: Config, letter: DeadLetterRow) -> AsItCame:
     """A dead letter as it came; raises Forgotten where nobody can read it any more, and SealError."""
     keys, ledger = sealer(config), Ledger.open(config.database)
