@@ -120,10 +120,16 @@ class FeatureSet(msgspec.Struct, frozen=True):
         return tuple(feature.name for feature in self.features)
 
     @property
+    def hashes(self) -> dict[str, str]:
+        """By name, in the order of every vector: what each feature measures, as `feature_hash` says."""
+        return {feature.name: feature_hash(feature, self.timezone) for feature in self.features}
+
+    @property
     def version(self) -> str:
         """The short hash of the whole set: equal sets have equal versions, in every process."""
-        hashes = [feature_hash(feature, self.timezone) for feature in self.features]
-        return _digest(hashes, self.entities, self.remember_us, self.records, self.label_horizon_us)
+        return _digest(
+            list(self.hashes.values()), self.entities, self.remember_us, self.records, self.label_horizon_us
+        )
 
 
 def feature_hash(feature: Feature, timezone: str = "UTC") -> str:

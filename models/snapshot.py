@@ -10,8 +10,8 @@ import msgspec
 
 from models.base import Scorer
 
-FORMAT = 1
-"""The layout of the bytes; a reader refuses another one rather than guess."""
+FORMAT = 2
+"""The layout of the bytes; a reader refuses another one rather than guess. Without hashes it is still the first."""
 
 MAGIC = b"weir-snapshot\n"
 DIGEST_BYTES = 32
@@ -21,7 +21,7 @@ class SnapshotError(Exception):
     """A snapshot, or the scorer in it, that cannot be used; the text says why."""
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A scorer as it was after so many labels, with all that is needed to decide with it and to learn on."""
 
     number: int
@@ -34,6 +34,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     made_at: str  # ISO 8601
     scorer: bytes  # as Scorer.dump gave it
     digest: bytes  # of all the rest
+    hashes: tuple[str, ...] = ()  # of each of `features`: what it measured; none in those of format 1
 
     @classmethod
     def of(
@@ -46,8 +47,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         learned: int,
         positions: Mapping[str, int],
         made_at: str,
+        hashes: Mapping[str, str] | None = None,
     ) -> Self:
-        """The snapshot of a scorer as it is now."""
+        """The snapshot of a scorer as it is now; `hashes` say what each feature measures, all of those it reads at least."""
         unsigned = cls(
             number=number,
             model_version=f"{scorer.name}-{number}",
@@ -59,21 +61,22 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
             made_at=made_at,
             scorer=scorer.dump(),
             digest=b"",
+            hashes=tuple([hashes[name] for name in scorer.features]) if hashes else (),
         )
         return msgspec.structs.replace(unsigned, digest=_digest(unsigned))
 
     def encode(self) -> bytes:
         """The snapshot as bytes: equal snapshots give equal bytes."""
-        return MAGIC + bytes([FORMAT]) + msgspec.msgpack.encode(self)
+        return MAGIC + bytes([FORMAT if self.hashes else 1]) + msgspec.msgpack.encode(self)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """The snapshot that `encode` wrote; raises SnapshotError when anything in it has changed."""
         if not data.startswith(MAGIC) or len(data) <= len(MAGIC):
             raise SnapshotError("these bytes are no snapshot of Weir")
-        if data[len(MAGIC)] != FORMAT:
+        if not 1 <= data[len(MAGIC)] <= FORMAT:
             raise SnapshotError(
-                f"the snapshot is of format {data[len(MAGIC)]}, this Weir reads format {FORMAT}: "
+                f"the snapshot is of format {data[len(MAGIC)]}, this Weir reads format {FORMAT} and older: "
                 "read it with the Weir that wrote it, or learn anew"
             )
         try:

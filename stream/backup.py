@@ -25,6 +25,7 @@ from stream.embedded.copy import check_copy, copy_log
 from stream.embedded.log import FORMAT as LOG_FORMAT
 from stream.embedded.server import reading
 from stream.extents import extents, place
+from stream.filling import HISTORY
 from stream.keyfiles import copy
 from stream.review import copying
 from stream.review.ledger import Ledger
@@ -132,7 +133,8 @@ def _copy_redis(config: Config, folder: Path, parts: dict[str, str], say: Callab
         closing()
     parts[at.REDIS] = str(REDIS_FORMAT)
     features = load_profile(config.profile).features
-    return {"score": found.get(base_key(bootstrap.store_name(config), features).decode(), {})}
+    held = found.get(base_key(bootstrap.store_name(config), features).decode(), {})
+    return {"score": {name: at for name, at in held.items() if not name.startswith(HISTORY)}}
 
 
 def _redis_positions(config: Config, url: str, folder: Path, say: Callable[[str], None]) -> Positions:

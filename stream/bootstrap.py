@@ -21,7 +21,7 @@ from features.store import FeatureStore, InMemoryFeatureStore
 from models.snapshot import Snapshot
 from stream import watching
 from stream.broker import ensure_topics, progress_for, publisher_for, tail_for
-from stream.champion import ChampionFeed, Contest, Pinned, Published, champion_from_file
+from stream.champion import ChampionFeed, Contest, Pinned, Published, champion_from_file, resumed
 from stream.codec import Codec, keyed_by_person
 from stream.config import Config, ConfigError
 from stream.decide import AlertBudget
@@ -246,6 +246,11 @@ def _features(config: Config, profile: Profile, keys: Sealer) -> tuple[FeatureSt
     return store, close
 
 
+def features(config: Config, profile: Profile) -> tuple[FeatureStore, Closing]:
+    """The features of a profile in Redis, whether they are live or not."""
+    return _features(config, profile, sealer(config))
+
+
 def unsealed(config: Config, letter: DeadLetterRow) -> AsItCame:
     """A dead letter as it came; raises Forgotten where nobody can read it any more, and SealError."""
     keys, ledger = sealer(config), Ledger.open(config.database)
@@ -296,9 +301,9 @@ def redis_for(config: Config) -> tuple[str, Closing]:
 
 def champions(config: Config, profile: Profile) -> ChampionFeed:
     """The pinned champion, or whatever the learner publishes."""
-    version, names = profile.features_version, profile.features.names
+    version, hashes = profile.features_version, profile.features.hashes
     if config.model:
-        return Pinned(champion_from_file(Path(config.model), version, names))
+        return Pinned(champion_from_file(Path(config.model), version, hashes))
     trusted = trusted_keys(config)
     if not trusted.entries:
         logger.warning(
@@ -306,7 +311,7 @@ def champions(config: Config, profile: Profile) -> ChampionFeed:
             "machine see `weir models keys --help`)",
             trusted.file,
         )
-    return Published(models_tail(config), Contest(trusted, version, names))
+    return Published(models_tail(config), Contest(trusted, version, hashes))
 
 
 def trusted_keys(config: Config) -> TrustedKeys:
@@ -391,16 +396,17 @@ def new_learner(profile: Profile) -> Learner:
         RiverScorer(profile.features.names),
         AlertBudget(profile.alerts_per_day),
         features_version=profile.features_version,
+        hashes=profile.features.hashes,
     )
 
 
 def _learner(profile: Profile, newest: Snapshot | None) -> Learner:
-    """The learner that goes on from the newest snapshot, if it fits the profile's features."""
-    from models.codec import load_scorer
-
+    """The learner that goes on from the newest snapshot, as far as it fits the profile's features."""
     learner = new_learner(profile)
-    if newest is not None and newest.features_version == profile.features_version:
-        learner.resume(load_scorer(newest.scorer, profile.features.names), newest.learned)
+    if newest is not None:
+        scorer = resumed(newest, profile.features_version, profile.features.hashes)
+        if scorer is not None:
+            learner.resume(scorer, newest.learned)
     return learner
 
 
@@ -445,7 +451,7 @@ def replay(config: Config, profile: Profile, *, scores: Path | None, decisions: 
     keys = sealer(config)
     pinned = None
     if config.model:
-        pinned = champion_from_file(Path(config.model), profile.features_version, profile.features.names)
+        pinned = champion_from_file(Path(config.model), profile.features_version, profile.features.hashes)
     return History(
         profile,
         InMemoryFeatureStore(profile.features, hash_key=keys.hash_key()),

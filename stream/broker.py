@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stream.records import Progress, Publisher, Tail
+from stream.records import TP, LogReader, Progress, Publisher, Tail
 from stream.security import IN_THE_CLEAR, KafkaSecurity
 from stream.topics import DEAD_LETTER_BYTES, MODELS, Topic, models_topic
 
@@ -33,6 +34,15 @@ def tail_for(url: str, topic: str, security: KafkaSecurity = IN_THE_CLEAR) -> Ta
     from stream.embedded.tail import LogTail
 
     return LogTail(_embedded(url), topic)
+
+
+def reader_for(url: str, positions: Mapping[TP, int], security: KafkaSecurity = IN_THE_CLEAR) -> LogReader:
+    """Reads these partitions from these offsets on: on the embedded log in the order in which all of it was appended."""
+    if url.startswith("kafka://"):
+        from stream.kafka_tail import KafkaReader
+
+        return KafkaReader(url, positions, security)
+    return _embedded(url).reader(positions)
 
 
 def progress_for(url: str, security: KafkaSecurity = IN_THE_CLEAR) -> Progress:

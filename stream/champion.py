@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from models.base import Scorer
 from models.snapshot import Snapshot, SnapshotError
 from stream.follow import Follower
 from stream.model_keys import TrustedKeys
@@ -57,21 +58,21 @@ class Pinned:
 class Contest:
     """Which of the snapshots on the topic is the champion: the one of the highest number that can be used.
 
-    One that is not signed by a trusted key, damaged, of other features, or older than what was there before is
+    One that is not signed by a trusted key, damaged, of features that are not there, or older than what was there before is
     refused, and the champion stays.
     """
 
     def __init__(
-        self, trusted: TrustedKeys, features_version: str, names: Sequence[str], model: str = MODEL
+        self, trusted: TrustedKeys, features_version: str, hashes: Mapping[str, str], model: str = MODEL
     ) -> None:
-        """Snapshots of `model` for these features count."""
+        """Snapshots of `model` count whose features are among these, and measure the same (see `champion_of`)."""
         self.refused = 0
         self._champion = NOBODY
         self._reigning: Signed | None = None
         self._newest: Signed | None = None  # usable or not: no older one follows it
         self._trusted = trusted
         self._features_version = features_version
-        self._names = tuple(names)
+        self._hashes = hashes
         self._key = model.encode()
 
     @property
@@ -132,7 +133,7 @@ class Contest:
         if self._reigning is not None and signed.snapshot.number <= self._reigning.snapshot.number:
             return True
         try:
-            self._champion = champion_of(signed.snapshot, self._features_version, self._names)
+            self._champion = champion_of(signed.snapshot, self._features_version, self._hashes)
         except SnapshotError as error:
             self._refuse(signed.snapshot.model_version, error)
             return False
@@ -176,18 +177,70 @@ def opened_under_its_name(record: Record, trusted: TrustedKeys) -> Signed:
     return signed
 
 
-def champion_of(snapshot: Snapshot, features_version: str, names: Sequence[str]) -> Champion:
-    """The champion that a snapshot holds; raises SnapshotError if it was learned on other features."""
-    if snapshot.features_version != features_version:
-        raise SnapshotError(
-            f"{snapshot.model_version} was learned on the features {snapshot.features_version}, "
-            f"the profile declares {features_version}: train a new model, or go back to the profile it was learned with"
-        )
+def champion_of(snapshot: Snapshot, features_version: str, hashes: Mapping[str, str]) -> Champion:
+    """The champion that a snapshot holds, for vectors of these features: their names in order, and what each measures.
+
+    Raises SnapshotError if a feature that it reads is not there, or measures something else. A snapshot that does not say
+    what its features measure must be of the same feature set.
+    """
+    names = tuple(hashes)
+    _refuse_other_features(snapshot, features_version, hashes)
     from models.codec import load_scorer  # brings River, which only those who score need
+    from models.narrowed import Narrowed
 
-    return Champion(load_scorer(snapshot.scorer, tuple(names)), snapshot.model_version, snapshot.threshold)
+    scorer = load_scorer(snapshot.scorer, snapshot.features if snapshot.hashes else names)
+    fitting = scorer if scorer.features == names else Narrowed(scorer, names)
+    return Champion(fitting, snapshot.model_version, snapshot.threshold)
 
 
-def champion_from_file(path: Path, features_version: str, names: Sequence[str]) -> Champion:
+def _refuse_other_features(snapshot: Snapshot, features_version: str, hashes: Mapping[str, str]) -> None:
+    if not snapshot.hashes:
+        if snapshot.features_version != features_version:
+            raise SnapshotError(
+                f"{snapshot.model_version} was learned on the features {snapshot.features_version}, the profile declares "
+                f"{features_version}: train a new model, or go back to the profile it was learned with"
+            )
+        return
+    reads = dict(zip(snapshot.features, snapshot.hashes, strict=True))
+    missing = [name for name in reads if name not in hashes]
+    changed = [name for name in reads if name in hashes and hashes[name] != reads[name]]
+    if missing or changed:
+        told = [f"{name}, which the profile does not declare" for name in missing]
+        told += [f"{name}, which measures something else now" for name in changed]
+        raise SnapshotError(
+            f"{snapshot.model_version} reads {'; '.join(told)}: declare it as it was, or train a new model"
+        )
+
+
+def resumed(snapshot: Snapshot, features_version: str, hashes: Mapping[str, str]) -> Scorer | None:
+    """The scorer that goes on learning from a snapshot on vectors of these features; None where one must begin anew.
+
+    It keeps what it learned for the features that stayed. Raises SnapshotError for one that is damaged.
+    """
+    from models.carried import carried
+    from models.codec import load_scorer
+    from models.incremental import RiverScorer
+
+    names = tuple(hashes)
+    if snapshot.features_version == features_version:
+        return load_scorer(snapshot.scorer, names)
+    reads = dict(zip(snapshot.features, snapshot.hashes, strict=False))  # empty where it does not say
+    kept = {name for name, known in reads.items() if hashes.get(name) == known}
+    scorer = load_scorer(snapshot.scorer, snapshot.features) if kept else None
+    if not isinstance(scorer, RiverScorer):
+        logger.warning(
+            "%s was learned on other features, none of which is declared as it was: learning begins anew",
+            snapshot.model_version,
+        )
+        return None
+    logger.warning(
+        "%s goes on with %d of its %d features; new are %s",
+        *(snapshot.model_version, len(kept), len(snapshot.features)),
+        ", ".join(name for name in names if name not in kept) or "none",
+    )
+    return scorer if scorer.features == names and len(kept) == len(names) else carried(scorer, names, kept)
+
+
+def champion_from_file(path: Path, features_version: str, hashes: Mapping[str, str]) -> Champion:
     """The champion that a snapshot file holds; raises SnapshotError if it cannot be used, OSError if not read."""
-    return champion_of(Snapshot.decode(path.read_bytes()), features_version, names)
+    return champion_of(Snapshot.decode(path.read_bytes()), features_version, hashes)

@@ -36,7 +36,10 @@ HELPED: tuple[str, ...] = (
     "stream.kafka.BrokerError",
     "stream.model_keys.ModelKeyError",
     "stream.signing.TooLarge",
+    "stream.priming.PrimeError",
     "stream.probes.PortTaken",
+    "stream.start.LogExpired",
+    "stream.start.LogShort",
     "stream.readiness.NotReady",
     "stream.registry.RegistryUnavailable",
     "stream.review.database.LedgerError",
@@ -96,6 +99,7 @@ def register_all() -> None:
         cli_history,
         cli_look,
         cli_models,
+        cli_prime,
         cli_run,
         cli_topics,
     )
@@ -110,6 +114,7 @@ def register_all() -> None:
         cli_features,
         cli_forget,
         cli_backup,
+        cli_prime,
     ):
         module.register(weir)
 

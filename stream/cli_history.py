@@ -134,8 +134,8 @@ def send_file(
         file,
         profile,
         label_delay_us=label_delay,
-        from_us=_us(from_),
-        until_us=_us(until),
+        from_us=us_of(from_),
+        until_us=us_of(until),
         encode=bootstrap.event_encoder(config, profile, written),
     )
     publisher = publisher_for(config.broker, config.kafka)
@@ -159,8 +159,9 @@ def _sent(sent: Sent, config: Config, as_json: bool) -> str:
 def _file(
     file: Path, profile: Profile, label_delay: int, from_: datetime | None, until: datetime | None
 ) -> EventFile:
-    return EventFile(file, profile, label_delay_us=label_delay, from_us=_us(from_), until_us=_us(until))
+    return EventFile(file, profile, label_delay_us=label_delay, from_us=us_of(from_), until_us=us_of(until))
 
 
-def _us(when: datetime | None) -> int | None:
+def us_of(when: datetime | None) -> int | None:
+    """A time of a flag, which is in UTC, in microseconds since 1970."""
     return None if when is None else int(when.replace(tzinfo=UTC).timestamp()) * 1_000_000

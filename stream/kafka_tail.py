@@ -1,13 +1,14 @@
-"""Following one topic on Kafka, with kafka-python and without a consumer group."""
+"""Reading on Kafka with kafka-python and without a consumer group: following one topic, or partitions from given offsets on."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
 from stream.kafka import CONNECT_MS, RECONNECT_MS, BrokerError, record_of, servers_of, told
-from stream.records import Record
+from stream.records import TP, Record
 from stream.security import IN_THE_CLEAR, KafkaSecurity
 from stream.topics import MODEL_BYTES
 
@@ -54,6 +55,44 @@ class KafkaTail:
             self._consumer.assign(tps)
             self._consumer.seek_to_beginning(*tps)
             self._ends: dict[TopicPartition, int] = self._consumer.end_offsets(tps)
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._consumer.close()
+
+
+class KafkaReader:
+    """Partitions from given offsets on (stream.records.LogReader). One thread at a time may use it."""
+
+    def __init__(self, url: str, positions: Mapping[TP, int], security: KafkaSecurity = IN_THE_CLEAR) -> None:
+        """Stand at these offsets; what the log has let go of is passed over. Raises BrokerError."""
+        self._url, self._security = url, security
+        with told(url, security):
+            self._consumer: Any = KafkaConsumer(
+                bootstrap_servers=servers_of(url),
+                bootstrap_timeout_ms=CONNECT_MS,
+                reconnect_backoff_max_ms=RECONNECT_MS,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                max_partition_fetch_bytes=MODEL_BYTES,
+                **security.client(),
+            )
+            self._consumer.assign([TopicPartition(*tp) for tp in positions])
+            for tp, offset in positions.items():
+                self._consumer.seek(TopicPartition(*tp), offset)
+        self._positions = dict(positions)
+
+    @property
+    def positions(self) -> Mapping[TP, int]:
+        """By partition: the offset behind what was read, and behind what is no record (a transaction's end)."""
+        return self._positions
+
+    def fetch(self, max_records: int) -> list[Record]:
+        """The next records, waiting for them for PAUSE_MS; raises BrokerError."""
+        with told(self._url, self._security):
+            polled = self._consumer.poll(PAUSE_MS, max_records=max_records)
+            self._positions = {tp: self._consumer.position(TopicPartition(*tp)) for tp in self._positions}
+        return [record_of(tp, record) for tp, records in polled.items() for record in records]
 
     def close(self) -> None:
         """Give back the connections."""

@@ -24,17 +24,21 @@ class Learner:
         budget: AlertBudget,
         *,
         features_version: str,
+        hashes: Mapping[str, str] | None = None,
         number: int = 0,
         learned: int = 0,
         every: int = 2000,
     ) -> None:
         """Go on from snapshot `number`, made after `learned` labels; the next is due `every` labels later.
 
+        `hashes` say what each feature measures: they go with the snapshots, for readers of other feature sets.
+
         Young models change fast, so the first snapshots come after `every` / 8 labels.
         """
         self.scorer = scorer
         self.budget = budget
         self.features_version = features_version
+        self.hashes = hashes
         self.number = number
         self.learned = learned
         self._every = every
@@ -78,4 +82,5 @@ class Learner:
             learned=self.learned,
             positions=dict(positions),
             made_at=datetime.now(UTC).isoformat(),
+            hashes=self.hashes,
         )

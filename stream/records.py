@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -77,6 +77,23 @@ class Tail(Protocol):
 
     def rewind(self) -> None:
         """Begin anew at the beginning."""
+        ...
+
+    def close(self) -> None:
+        """Give back files and connections."""
+        ...
+
+
+class LogReader(Protocol):
+    """A place in a log, for those who read it outside any consumer group."""
+
+    @property
+    def positions(self) -> Mapping[TP, int]:
+        """By partition: the offset behind what was read."""
+        ...
+
+    def fetch(self, max_records: int) -> list[Record]:
+        """The next records, at most so many, each partition's in order; none where nothing came for a moment."""
         ...
 
     def close(self) -> None:

@@ -69,7 +69,7 @@ class Replay:
         self.refused = 0
         self.refusals: dict[str, int] = {}
         self._pipeline = pipeline
-        self._names = tuple(names)
+        self._hashes = (learner and learner.hashes) or dict.fromkeys(names, "")
         self._card = card
         self._learner = learner
         self._horizon_us = horizon_us
@@ -139,4 +139,4 @@ class Replay:
         learner.learn(labelled)
         if learner.due:
             snapshot = learner.snapshot({})
-            self._pipeline.champion = champion_of(snapshot, learner.features_version, self._names)
+            self._pipeline.champion = champion_of(snapshot, learner.features_version, self._hashes)

@@ -120,7 +120,7 @@ class ScoreRole:
         """Decode a batch, and pack it for the store."""
         with seen.stage("decode"):
             decoded = list(map(self._decoded, taken))
-        runs = [_run(some, each) for some, each in zip(decoded, taken, strict=True)]
+        runs = [run_of(some, each) for some, each in zip(decoded, taken, strict=True)]
         everything = [event for some in decoded for event in some]
         records = [record for each in taken for record in each.records]
         events = [event for run in runs for event in run.events]
@@ -191,7 +191,7 @@ class ScoreRole:
             outputs.setdefault(letter.topic + ".dlq", []).append(self._office.outgoing(letter, work.seals))
 
 
-def _run(decoded: Sequence[Decoded], taken: Taken) -> Run:
+def run_of(decoded: Sequence[Decoded], taken: Taken) -> Run:
     """What of a run of records the store is to see, and where each of it lies."""
     events = [event for event in decoded if not isinstance(event, DeadLetter)]
     if taken.source is None:

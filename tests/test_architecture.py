@@ -36,7 +36,7 @@ FAUST = (
 SQL = (*REVIEW, "stream/ledger.py")
 REDIS = ("features/redis_*.py", "stream/embedded/server.py")
 SCREEN = ("stream/cli*.py", "stream/progress.py")
-RIVER = ("models/bins.py", "models/estimators.py", "models/incremental.py")
+RIVER = ("models/bins.py", "models/carried.py", "models/estimators.py", "models/incremental.py")
 KAFKA = ("stream/kafka.py", "stream/kafka_admin.py", "stream/kafka_tail.py")
 ROOMS = {
     "redis": REDIS,

@@ -66,6 +66,9 @@ class Reader:
             self._read(records, max_records, max_bytes)
         return records
 
+    def close(self) -> None:
+        """Nothing is held open between fetches."""
+
     def _read(self, records: list[Record], max_records: int, max_bytes: float) -> None:
         db, size = self._connect(), 0
         newest = int(db.execute(NEWEST).fetchone()[0])

@@ -58,8 +58,8 @@ class Oracle:
         self.profile = load_profile(PROFILE).keyed(self.master.content_key())
         snapshot = self._learned(records)
         self.model.write_bytes(snapshot.encode())
-        names, version = self.profile.features.names, self.profile.features_version
-        self._pinned = Pinned(champion_of(snapshot, version, names))
+        features = self.profile.features
+        self._pinned = Pinned(champion_of(snapshot, features.version, features.hashes))
 
     def expected(self, records: Sequence[Record]) -> Expected:
         """What these records, applied in this order, end as."""

@@ -35,7 +35,7 @@ def killed(home, when):
 
 def champion(home):
     """Who decides where a scorer starts now."""
-    contest = Contest(TrustedKeys(home / "models.trusted"), "f", NAMES, "null")
+    contest = Contest(TrustedKeys(home / "models.trusted"), "f", dict.fromkeys(NAMES, ""), "null")
     feed = Published(lambda: LogTail(Log(home / "log"), "models"), contest)
     feed.close()
     return feed.newest().version

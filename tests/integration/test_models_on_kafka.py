@@ -31,10 +31,9 @@ from stream.topics import MODEL_BYTES, wanted
 from tests.acceptance import harness
 from tests.acceptance.harness import start, stop
 from tests.contract.valkey import Valkey
-from tests.unit.stream.models_fakes import Machine, snapshot
+from tests.unit.stream.models_fakes import HASHES, Machine, snapshot
 
 PROFILE = load_profile("payments")
-NAMES = ("a", "b")
 eventually = partial(
     harness.eventually, seconds=240.0
 )  # six processes start, and a busy machine has two cores
@@ -159,7 +158,7 @@ def test_a_change_of_keys_leaves_no_scorer_without_a_champion(home, tmp_path):
         return tail_for(home.url, home.topic)
 
     def scorer():
-        return Published(open_tail, Contest(scorers.trusted(), "f", NAMES, "null"))
+        return Published(open_tail, Contest(scorers.trusted(), "f", HASHES, "null"))
 
     now = [0.0]
     publishing = Publishing(

@@ -29,7 +29,7 @@ from stream.security import KafkaSecurity
 from stream.topics import MODEL_BYTES
 from tests.acceptance.harness import eventually, start, stop
 from tests.integration.kafka_server import USERS, KafkaServer, runnable
-from tests.unit.stream.models_fakes import MODEL, NAMES, Machine, snapshot
+from tests.unit.stream.models_fakes import HASHES, MODEL, Machine, snapshot
 from tests.wanted import missing
 
 NOWHERE = Path("/nonexistent/weir.toml")
@@ -291,7 +291,7 @@ def test_models_go_from_a_learner_to_a_scorer_over_tls_with_passwords(cluster, t
     publisher = publisher_for(learner.broker, learner.kafka, MODEL_BYTES)
     publishing = Publishing(publisher, topic, machine.key, machine.trusted(), tail_of(learner), model=MODEL)
     publishing.resume(snapshot(1))
-    feed = Published(tail_of(scorer), Contest(machine.trusted(), "f", NAMES, MODEL))
+    feed = Published(tail_of(scorer), Contest(machine.trusted(), "f", HASHES, MODEL))
     assert feed.newest().version == "null-1"
     feed.close()
     publishing.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from models.base import Reason, Vector
 from models.snapshot import FORMAT, MAGIC, Snapshot, SnapshotError
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "models"
 
 
 class Constant:
@@ -77,6 +80,20 @@ def test_another_format_is_named_in_the_refusal() -> None:
     later = MAGIC + bytes([FORMAT + 1]) + snapshot().encode()[len(MAGIC) + 1 :]
     with pytest.raises(SnapshotError, match=f"format {FORMAT + 1}, this Weir reads format {FORMAT}"):
         Snapshot.decode(later)
+
+
+def test_what_each_feature_measured_comes_back_with_it() -> None:
+    made = snapshot(hashes={"night": "n1", "amount": "a1", "unread": "u1"})
+    assert made.hashes == ("a1", "n1")
+    assert Snapshot.decode(made.encode()) == made
+
+
+def test_one_that_does_not_say_so_is_read_and_written_as_before_there_were_such() -> None:
+    written = (GOLDEN / "snapshot.v1.bin").read_bytes()
+    assert Snapshot.decode(written) == snapshot()
+    assert snapshot().encode() == written
+    written = (GOLDEN / "snapshot.v2.bin").read_bytes()
+    assert Snapshot.decode(written) == snapshot(hashes={"amount": "a1", "night": "n1"})
 
 
 def test_other_bytes_are_no_snapshot() -> None:

@@ -10,11 +10,12 @@ from stream.model_keys import SigningKey, TrustedKeys
 from stream.records import Record
 
 NAMES = ("a", "b")
+HASHES = {"a": "a1", "b": "b1"}
 MODEL = "null"
 KEY = MODEL.encode()
 
 
-def snapshot(number, features_version="f", learned=None, names=NAMES):
+def snapshot(number, features_version="f", learned=None, names=NAMES, hashes=None):
     return Snapshot.of(
         NullScorer(names),
         number=number,
@@ -23,6 +24,7 @@ def snapshot(number, features_version="f", learned=None, names=NAMES):
         learned=10 * number if learned is None else learned,
         positions={"labels/0": number},
         made_at="2026-01-01T00:00:00+00:00",
+        hashes=hashes,
     )
 
 

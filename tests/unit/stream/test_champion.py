@@ -1,15 +1,17 @@
 """Which model decides: the newest on the topic that can be used; one that cannot is refused, and the champion stays."""
 
 import logging
+import math
 import time
 
 import pytest
 
-from models.snapshot import SnapshotError
-from stream.champion import MODEL, Contest, Pinned, Published, champion_from_file, champion_of
+from models.incremental import RiverScorer
+from models.snapshot import Snapshot, SnapshotError
+from stream.champion import MODEL, Contest, Pinned, Published, champion_from_file, champion_of, resumed
 from stream.pipeline import NOBODY
 from stream.signing import Signer
-from tests.unit.stream.models_fakes import KEY, NAMES, Machine, Topic, snapshot
+from tests.unit.stream.models_fakes import HASHES, KEY, Machine, Topic, snapshot
 from tests.unit.stream.models_fakes import MODEL as NULL
 
 
@@ -24,7 +26,7 @@ def contest(machine):
 
 
 def contest_on(machine):
-    return Contest(machine.trusted(), "f", NAMES, NULL)
+    return Contest(machine.trusted(), "f", HASHES, NULL)
 
 
 def said(contest, *values, key=KEY):
@@ -68,9 +70,29 @@ def changed(value):
         (lambda machine: Signer.fresh().sign(NULL, snapshot(2)), "not among the trusted"),
         (lambda machine: machine.sign(snapshot(2, "other")), "learned on the features other, the profile"),
         (lambda machine: machine.sign(snapshot(2, names=("a", "c"))), "the null scorer reads a, c"),
+        (
+            lambda machine: machine.sign(snapshot(2, names=("a", "c"), hashes={"a": "a1", "c": "c1"})),
+            "null-2 reads c, which the profile does not declare: declare it as it was, or train a new model",
+        ),
+        (
+            lambda machine: machine.sign(snapshot(2, hashes=HASHES | {"b": "b0"})),
+            "null-2 reads b, which measures something else now",
+        ),
         (lambda machine: machine.sign(snapshot(2), "other"), "is of the model 'other', and stands under"),
     ],
-    ids=["corrupt", "truncated", "stub", "empty", "unsigned", "unknown", "features", "names", "renamed"],
+    ids=[
+        "corrupt",
+        "truncated",
+        "stub",
+        "empty",
+        "unsigned",
+        "unknown",
+        "features",
+        "names",
+        "gone",
+        "changed",
+        "renamed",
+    ],
 )
 def test_one_that_cannot_be_used_is_refused_with_the_reason_and_the_champion_stays(
     contest, machine, caplog, bad, why
@@ -197,7 +219,7 @@ def test_the_champion_is_the_learners_model():
 
 
 def test_a_pinned_champion_stays_for_ever():
-    champion = champion_of(snapshot(1), "f", NAMES)
+    champion = champion_of(snapshot(1), "f", HASHES)
     assert Pinned(champion).newest() is champion
 
 
@@ -205,8 +227,94 @@ def test_a_file_with_one_changed_byte_is_refused(tmp_path):
     file = tmp_path / "model.weir"
     data = bytearray(snapshot(7).encode())
     file.write_bytes(data)
-    assert champion_from_file(file, "f", NAMES).version == "null-7"
+    assert champion_from_file(file, "f", HASHES).version == "null-7"
     data[-3] ^= 1
     file.write_bytes(data)
     with pytest.raises(SnapshotError):
-        champion_from_file(file, "f", NAMES)
+        champion_from_file(file, "f", HASHES)
+
+
+MORE = {"new": "n1", "b": "b1", "other": "o1", "a": "a1"}
+"""What a profile declares that has the old features, in another order, and two more."""
+
+
+def taught(features, labels=400):
+    """The snapshot of a model that knows that fraud is where a is high, and nothing of the rest."""
+    scorer = RiverScorer(features, first=50)
+    for number in range(labels):
+        scorer.learn_one([float(number % 20)] * len(features), fraud=number % 20 > 15)
+    return Snapshot.of(
+        scorer,
+        number=3,
+        features_version="old",
+        threshold=0.25,
+        learned=labels,
+        positions={},
+        made_at="2026-01-01T00:00:00+00:00",
+        hashes=HASHES,
+    )
+
+
+def test_a_model_decides_on_when_features_are_added_and_reads_its_own_by_name():
+    made = taught(("a", "b"))
+    alone, among = champion_of(made, "old", HASHES).scorer, champion_of(made, "new", MORE).scorer
+    wide = [(math.nan, 2.0 * number, 1e9, float(number)) for number in range(40)]
+    narrow = [(vector[3], vector[1]) for vector in wide]
+    assert among.score_many(wide) == alone.score_many(narrow)
+    assert [among.score_one(each) for each in wide] == alone.score_many(narrow)
+    assert among.explain_one(wide[19]) == alone.explain_one(narrow[19])
+
+
+def test_a_model_of_one_feature_reads_it_out_of_many():
+    made = snapshot(1, "old", names=("b",), hashes={"b": "b1"})
+    assert champion_of(made, "new", MORE).scorer.score_one((1.0, 2.0, 3.0, 4.0)) == 0.5
+
+
+def test_learning_goes_on_with_what_was_known_of_the_features_that_stayed():
+    old, made = taught(("a", "b")), champion_of(taught(("a", "b")), "old", HASHES).scorer
+    scorer = resumed(old, "new", MORE)
+    assert scorer.features == tuple(MORE)
+    for number in range(20):
+        wide = (math.nan, float(number), 7.0, float(number))
+        assert scorer.score_one(wide) == pytest.approx(
+            made.score_one((float(number), float(number))), abs=1e-12
+        )
+    for number in range(4_000):
+        value = float(number % 20)
+        scorer.learn_one((float(number % 7), value, value, value), fraud=number % 7 == 6)
+    assert scorer.score_one((6.0, 1.0, 1.0, 1.0)) > 4 * scorer.score_one((2.0, 1.0, 1.0, 1.0)), "the new one"
+    saved = champion_of(learned_on(scorer), "new", MORE).scorer
+    assert saved.score_one((6.0, 1.0, 1.0, 1.0)) == scorer.score_one((6.0, 1.0, 1.0, 1.0))
+
+
+def learned_on(scorer):
+    return Snapshot.of(
+        scorer,
+        number=4,
+        features_version="new",
+        threshold=0.25,
+        learned=3_400,
+        positions={},
+        made_at="2026-01-01T00:00:00+00:00",
+        hashes=MORE,
+    )
+
+
+def test_a_learner_without_bins_yet_goes_on_too():
+    scorer = resumed(taught(("a", "b"), labels=30), "new", MORE)
+    assert scorer.score_one((0.0,) * 4) == champion_of(
+        taught(("a", "b"), labels=30), "old", HASHES
+    ).scorer.score_one((0.0, 0.0))
+    scorer.learn_one((1.0,) * 4, True)
+
+
+def test_what_cannot_be_gone_on_with_begins_anew(caplog):
+    assert resumed(taught(("a", "b")), "new", {"c": "c1"}) is None
+    assert resumed(taught(("a", "b")), "new", {"a": "a2", "b": "b2"}) is None
+    assert resumed(snapshot(1, "old"), "new", HASHES) is None, "it does not say what its features measure"
+    assert "learning begins anew" in caplog.text
+
+
+def test_where_nothing_changed_but_the_windows_bound_all_is_gone_on_with():
+    made = taught(("a", "b"))
+    assert resumed(made, "new", HASHES).dump() == made.scorer

@@ -1,0 +1,87 @@
+"""Which generation of the feature store is live in Redis: one key, beside the stores' own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import redis
+from redis.exceptions import RedisError
+
+from features.generations import Generation, decode, encode
+from features.redis_store import ANSWER_WITHIN_S, shown
+from features.store import StoreUnavailable
+
+HELD_MS = 15_000
+"""Who fills a generation says so again within this time, or is taken for dead."""
+
+T = TypeVar("T")
+
+
+def live_key(prefix: str) -> str:
+    """The key that names the live generation; it begins as the stores' keys do, so a backup holds it.
+
+    >>> live_key("weir:")
+    '{weir::live}'
+    """
+    return f"{{{prefix}:live}}"
+
+
+class RedisLive:
+    """The live generation (features.generations.Live) of the stores of one name."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        """Look when asked. Every call raises StoreUnavailable."""
+        self._url, self._prefix = url, prefix
+        self._redis = redis.Redis.from_url(url, socket_timeout=ANSWER_WITHIN_S)
+
+    def read(self) -> Generation | None:
+        """The live one; None where none is named, or by a Weir whose words this one does not know."""
+        told = self._told(lambda: self._redis.get(live_key(self._prefix)))
+        return decode(told) if isinstance(told, bytes) else None
+
+    def swap(self, generation: Generation) -> None:
+        """Make it the live one, at once."""
+        self._told(lambda: self._redis.set(live_key(self._prefix), encode(generation)))
+
+    def claim(self, generation: Generation) -> None:
+        """Make it the live one where none is."""
+        self._told(lambda: self._redis.set(live_key(self._prefix), encode(generation), nx=True))
+
+    def hold(self, generation: Generation, holder: str) -> bool:
+        """Be the one who fills a generation, for HELD_MS more; False where somebody else is."""
+        name = self._filling(generation)
+
+        def held() -> bool:
+            if self._redis.set(name, holder, nx=True, px=HELD_MS):
+                return True
+            ours = self._redis.get(name) == holder.encode()
+            return ours and bool(self._redis.set(name, holder, xx=True, px=HELD_MS))
+
+        return self._told(held)
+
+    def let_go(self, generation: Generation, holder: str) -> None:
+        """Fill it no more."""
+        name = self._filling(generation)
+
+        def give_back() -> None:
+            if self._redis.get(name) == holder.encode():
+                self._redis.delete(name)
+
+        self._told(give_back)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+    def _filling(self, generation: Generation) -> str:
+        """Not among the stores' keys: it is nothing to be kept."""
+        return f"{self._prefix}filling:{generation}"
+
+    def _told(self, ask: Callable[[], T]) -> T:
+        try:
+            return ask()
+        except RedisError as error:
+            raise StoreUnavailable(
+                f"the Redis at {shown(self._url)} does not say which features are live: {error}"
+            ) from error
