@@ -40,6 +40,9 @@ HALF = 8  # bytes of a digest that an entity's parts share, so that they can be 
 SQUARE = 16  # bytes of an amount's square
 APPROXIMATE, WIDE = 1, 2  # marks of an answer: WIDE has sums of two limbs
 
+HEAD = struct.Struct("<B16s8sddIdd")
+"""Of an event: its kind, id, body, time, arrival, tie, amount in two limbs; then come digests and what else is asked for."""
+
 SEQ = struct.Struct("<d")
 """How much the store has applied in all: what its own state begins with, and every reply."""
 
@@ -57,7 +60,7 @@ class Packer:
         self._inside = [inside for inside in plan.inside if inside is not None]
         inside = "B" * len(self._inside)
         self._transaction = struct.Struct(
-            "<B16s8sddIdd" + "16s" * digests + "8s" * values + square + inside
+            HEAD.format + "16s" * digests + "8s" * values + square + inside
         ).pack
         self._label = struct.Struct("<B16s8sIBd8s").pack
         self._plan = plan
@@ -127,9 +130,10 @@ class Unpacker:
 
     def __call__(self, events: Sequence[Event], replies: Sequence[bytes]) -> list[Applied]:
         """What became of each event, from the replies to their calls."""
-        return [self._applied(*each) for each in zip(events, *self._columns(replies), strict=True)]
+        return [self._applied(*each) for each in zip(events, *self.columns(replies), strict=True)]
 
-    def _columns(self, replies: Sequence[bytes]) -> Iterator[list[Any]]:
+    def columns(self, replies: Sequence[bytes]) -> Iterator[list[Any]]:
+        """Number of the status, seq, marks and raw of each item of these calls."""
         flat = [each for reply in replies for each in self._decode(memoryview(reply)[SEQ.size :])]
         return (flat[at::4] for at in range(4))
 
@@ -137,7 +141,7 @@ class Unpacker:
         status = STATUSES[number]
         if status not in VECTORS or not isinstance(event, Transaction):
             return Applied(status, seq, ())
-        raw = [_whole(each) for each in told] if marks & WIDE else told
+        raw = whole(told) if marks & WIDE else told
         return Applied(status, seq, self._plan.vector(event, raw), bool(marks & APPROXIMATE))
 
 
@@ -145,6 +149,11 @@ def _square(amount: int) -> bytes:
     """The square of an amount in four limbs, the highest first."""
     square = amount * amount
     return struct.pack("<4I", *(square >> shift & LOW for shift in (3 * LIMB, 2 * LIMB, LIMB, 0)))
+
+
+def whole(told: Sequence[int | list[int]]) -> list[int]:
+    """Numbers of which some are told in limbs."""
+    return [_whole(each) for each in told]
 
 
 def _whole(told: int | list[int]) -> int:
@@ -157,17 +166,13 @@ def _whole(told: int | list[int]) -> int:
     return total
 
 
-def packed_plan(plan: Plan) -> bytes:
-    """The plan as the script needs it."""
+def packed_plan(plan: Plan, shards: int = 1) -> bytes:
+    """The plan as the script needs it: of a whole store, or of each of several shards."""
     return msgspec.msgpack.encode(
         {
-            "remember": plan.feature_set.remember_us,
-            "horizon": plan.feature_set.label_horizon_us,
-            "memory": plan.memory_us,
-            "epoch": -(-plan.memory_us // GENERATIONS),
+            **_memory(plan, shards),
+            "sharded": shards > 1,
             "dead": max(plan.memory_us, plan.idle_us),
-            "shards": SHARDS,
-            "sweep": SWEPT,
             "owners": len(plan.owners),
             "values": len(plan.fields),
             "square": SQUARE * plan.squared,
@@ -188,6 +193,24 @@ def packed_plan(plan: Plan) -> bytes:
             ],
         }
     )
+
+
+def packed_home(plan: Plan, shards: int) -> bytes:
+    """The plan of a shard that keeps event ids and no entity."""
+    nothing = {"owners": 0, "values": 0, "square": 0, "width": 0, "entities": []}
+    return msgspec.msgpack.encode({**_memory(plan, shards), "home": True, "dead": plan.memory_us, **nothing})
+
+
+def _memory(plan: Plan, shards: int) -> dict[str, object]:
+    """How long ids are remembered, and where."""
+    return {
+        "remember": plan.feature_set.remember_us,
+        "horizon": plan.feature_set.label_horizon_us,
+        "memory": plan.memory_us,
+        "epoch": -(-plan.memory_us // GENERATIONS),
+        "shards": -(-SHARDS // shards),
+        "sweep": SWEPT,
+    }
 
 
 def _told_shape(shape: Shape | None) -> dict[str, object] | bool:

@@ -15,7 +15,8 @@ from typing import IO, Any
 import redis
 from redis.exceptions import RedisError
 
-from features.redis_store import ANSWER_WITHIN_S, POSITION, shown
+from features.redis_patience import shown
+from features.redis_store import ANSWER_WITHIN_S, POSITION
 from features.store import StoreUnavailable
 
 SNAPSHOT_WITHIN_S = 120.0

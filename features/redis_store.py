@@ -6,39 +6,25 @@ keys lie in one slot and begin with a prefix that names this format and the feat
 
 from __future__ import annotations
 
-import logging
 import re
 import struct
-import time
 from array import array
 from collections.abc import Callable, Sequence
 from importlib.resources import files
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
-    ConnectionError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TimeoutError,
-)
+from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
-from features.calls import Call, calls_of
+from features.calls import Call, Share, calls_of
 from features.catalogue import FeatureSet
 from features.compute import Plan
 from features.events import Event
 from features.packing import HALF, SEQ, Packer, Unpacker, packed_plan
+from features.redis_patience import Patience, shown
 from features.store import Applied, Run, Source, StoreBehind, StoreUnavailable
-
-logger = logging.getLogger(__name__)
 
 FORMAT = 4
 """Of the keys and their bytes: another format has other keys."""
@@ -46,29 +32,21 @@ FORMAT = 4
 CALL = 32
 """Items of one script call, which holds up everybody else: about 2 ms."""
 
-PATIENCE_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-"""Waits between attempts: a server that restarts is back within them."""
-
 ANSWER_WITHIN_S = 10.0  # a call takes milliseconds; the append-only file's disk may stall for seconds
 SCANNED = 10_000  # keys that are looked at in one step, where all are
 LOGS = (b"t", b"l", b"d", b"c")  # kinds of keys that one value of an entity has: see the script
 
 SCRIPT = "\n".join(
     files("features").joinpath("script", f"{name}.lua").read_text()
-    for name in ("state", "logs", "windows", "readings", "labels", "ids", "items")
+    for name in ("state", "logs", "windows", "readings", "labels", "ids", "items", "homes", "apply")
 )
-"""One script, told in seven chapters: each uses what those before it define."""
-
-PASSING = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError)
-"""What may be gone a moment later: lost connections, restarts, failovers."""
+"""One script, told in nine chapters: each uses what those before it define."""
 
 BEHIND = re.compile(r"BEHIND (\d+) (\d+) (\d+)")
 """The script's refusal: which source, how far its partition is held, and the seq."""
 
 POSITION = struct.Struct("<d")
 BORDERS = struct.Struct("<dddd")
-
-T = TypeVar("T")
 
 
 def base_key(prefix: str, feature_set: FeatureSet) -> bytes:
@@ -95,7 +73,7 @@ class RedisFeatureStore:
         self.took: Callable[[float], None] = lambda seconds: (
             None
         )  # told how long each call to the server took
-        self._ill = False
+        self._patiently = Patience(url, lambda seconds: self.took(seconds))
         self._seen = 0  # the highest seq that this server told: it cannot hold less
         self._sha = self._patiently(self._load)
         self._patiently(self._refuse_eviction)
@@ -117,7 +95,7 @@ class RedisFeatureStore:
 
     def batch(self, runs: Sequence[Run]) -> Packed:
         """Runs packed for the script."""
-        calls = calls_of([(list(map(self._packer, run.events)), run.source) for run in runs], CALL)
+        calls = calls_of([Share(list(map(self._packer, run.events)), run.source) for run in runs], CALL)
         return Packed(self, [event for run in runs for event in run.events], calls, [])
 
     def send(self, calls: Sequence[Call[bytes]]) -> list[bytes]:
@@ -144,13 +122,9 @@ class RedisFeatureStore:
         """
         self._plan.index_of(entity)
         digest = self._packer.digest(entity, value)
-        keys = self._patiently(lambda: list(self._redis.scan_iter(self._anywhere(digest), SCANNED)))
+        anywhere = logs_of(self._prefix, digest)
+        keys = self._patiently(lambda: list(self._redis.scan_iter(anywhere, SCANNED)))
         return bool(keys) and self._patiently(lambda: self._redis.unlink(*keys)) > 0
-
-    def _anywhere(self, digest: bytes) -> bytes:
-        """The pattern of the logs of a value and its parts, whatever the format and the feature set."""
-        start = b"{" + _literal(f"{self._prefix}:".encode()) + b"*}[" + b"".join(LOGS) + b"]"
-        return start + _literal(digest[:HALF]) + b"????????"
 
     def close(self) -> None:
         """Close the connections; the state stays in Redis."""
@@ -163,7 +137,7 @@ class RedisFeatureStore:
             replies = self._pipelined(calls)
         for call, reply in zip(calls, replies, strict=True):
             if isinstance(reply, Exception):
-                raise _told_behind(reply, call) or reply
+                raise told_behind(reply, call) or reply
         self._seen = max([self._seen, *(int(SEQ.unpack_from(reply)[0]) for reply in replies)])
         return replies
 
@@ -171,7 +145,7 @@ class RedisFeatureStore:
         """The reply to each call, bytes or an error, in one round trip."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for call in calls:
-                pipeline.evalsha(self._sha, 1, self._base, self._told, *_arguments(call, self._seen))
+                pipeline.evalsha(self._sha, 1, self._base, self._told, *arguments(call, self._seen))
             replies: list[Any] = pipeline.execute(raise_on_error=False)
         return replies
 
@@ -186,57 +160,7 @@ class RedisFeatureStore:
         return str(self._redis.script_load(SCRIPT))
 
     def _refuse_eviction(self) -> None:
-        policy = str(self._redis.info("memory").get("maxmemory_policy", ""))
-        if policy.startswith("allkeys"):  # the volatile ones evict keys with an expiry: none of ours has one
-            raise StoreUnavailable(
-                f"the Redis at {shown(self._url)} drops keys when it is full (maxmemory-policy {policy}), and with "
-                "them what is known of an entity: set maxmemory-policy to noeviction"
-            )
-
-    def _patiently(self, ask: Callable[[], T]) -> T:
-        began = time.perf_counter()
-        told = self._asked(ask)
-        self.took(time.perf_counter() - began)
-        return told
-
-    def _asked(self, ask: Callable[[], T]) -> T:
-        for wait in (*PATIENCE_S, None):
-            try:
-                told = ask()
-            except (AuthenticationError, NoPermissionError) as error:  # the first is a ConnectionError too
-                raise StoreUnavailable(_refused(self._url, error)) from error
-            except PASSING as error:
-                self._wait(wait, error)
-            except OutOfMemoryError as error:
-                raise StoreUnavailable(
-                    f"the Redis at {shown(self._url)} is full: give it more memory (maxmemory)"
-                ) from error
-            except ResponseError:
-                raise
-            except RedisError as error:
-                raise StoreUnavailable(f"the Redis at {shown(self._url)} does not work: {error}") from error
-            else:
-                self._well()
-                return told
-        raise AssertionError("unreachable")
-
-    def _wait(self, seconds: float | None, error: Exception) -> None:
-        """Wait before the next attempt; None: there is none."""
-        if isinstance(error, ReadOnlyError):
-            trouble = f"the Redis at {shown(self._url)} takes no writes (it is a replica?): {error}"
-        else:
-            trouble = f"no answer from the Redis at {shown(self._url)}: {error}"
-        if seconds is None:
-            raise StoreUnavailable(trouble) from error
-        if not self._ill:
-            logger.warning("%s; trying again for some %.0f s", trouble, sum(PATIENCE_S))
-        self._ill = True
-        time.sleep(seconds)
-
-    def _well(self) -> None:
-        if self._ill:
-            logger.warning("the Redis at %s answers again", shown(self._url))
-        self._ill = False
+        refuse_eviction(self._redis, shown(self._url))
 
 
 class Packed(NamedTuple):
@@ -256,12 +180,28 @@ class Packed(NamedTuple):
         return self.store.unpacked(self.events, self.replies)
 
 
+def refuse_eviction(client: redis.Redis, where: str) -> None:
+    """Raise StoreUnavailable for a server that may drop what it holds."""
+    policy = str(client.info("memory").get("maxmemory_policy", ""))
+    if policy.startswith("allkeys"):  # the volatile ones evict keys with an expiry: none of ours has one
+        raise StoreUnavailable(
+            f"the Redis at {where} drops keys when it is full (maxmemory-policy {policy}), and with "
+            "them what is known of an entity: set maxmemory-policy to noeviction"
+        )
+
+
+def logs_of(prefix: str, digest: bytes) -> bytes:
+    """The pattern of the logs of a value and its parts, whatever the format and the feature set."""
+    start = b"{" + _literal(f"{prefix}:".encode()) + b"*}[" + b"".join(LOGS) + b"]"
+    return start + _literal(digest[:HALF]) + b"????????"
+
+
 def _literal(text: bytes) -> bytes:
     """A pattern of SCAN that fits these bytes alone."""
     return b"".join(b"\\" + text[at : at + 1] for at in range(len(text)))
 
 
-def _arguments(call: Call[bytes], seen: int) -> list[bytes]:
+def arguments(call: Call[bytes], seen: int) -> list[bytes]:
     """What the script is given of a call, and of the highest seq that was seen."""
     if not call.sources:
         return [b"".join(call.items)]
@@ -272,21 +212,7 @@ def _arguments(call: Call[bytes], seen: int) -> list[bytes]:
     return [b"".join(call.items), SEQ.pack(seen) + b"".join(borders), offsets.tobytes(), *names]
 
 
-def _told_behind(reply: Exception, call: Call[bytes]) -> StoreBehind | None:
+def told_behind(reply: Exception, call: Call[bytes]) -> StoreBehind | None:
+    """The script's refusal of a call; None where the reply is another error."""
     found = BEHIND.match(str(reply))
     return StoreBehind(call.sources[int(found[1])], int(found[2]), int(found[3])) if found else None
-
-
-def _refused(url: str, error: Exception) -> str:
-    if isinstance(error, NoPermissionError):
-        return (
-            f"the Redis at {shown(url)} does not allow its user what Weir does: {error}. "
-            "It needs +@read +@write +@scripting +@connection +info, on the keys ~*weir:*"
-        )
-    return f"the Redis at {shown(url)} refused the login: {error}. See WEIR_REDIS (user) and WEIR_REDIS_PASSWORD_FILE"
-
-
-def shown(url: str) -> str:
-    """A URL without its user and password."""
-    scheme, separator, rest = url.partition("://")
-    return scheme + separator + rest.rpartition("@")[2]

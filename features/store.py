@@ -48,6 +48,9 @@ class Applied(msgspec.Struct, frozen=True, gc=False):
         float, ...
     ]  # the features, in the order of FeatureSet.names; empty for labels and conflicts
     approximate: bool = False  # a window was longer than the profile's bound of records per entity
+    shards: tuple[
+        tuple[int, int], ...
+    ] = ()  # on a cluster, of each shard its number and the event's seq there
 
 
 class Source(NamedTuple):

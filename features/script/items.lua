@@ -1,4 +1,4 @@
--- Events and labels, one after the other; then what has changed is written, and a little of what is forgotten leaves.
+-- One event, one label: what it changes, and what it is answered.
 
 local answers, answered = {}, 0
 local BYTES = {} -- by a small number, which msgpack has as it is: its byte
@@ -83,6 +83,18 @@ local function events_of(digest, e, event, change)
   return (is_record and add_events or read_events)(digest, entity, event)
 end
 
+-- What a shard tells of an event: the numbers of the entities that live in it.
+local function mine(event)
+  local told, n = {}, 0
+  for e, entity in ipairs(plan.entities) do
+    for i = entity.first, event.digests[e] ~= NO_DIGEST and entity.first + #entity.absent - 1 or 0 do
+      n = n + 1
+      told[n] = raw[i]
+    end
+  end
+  return told
+end
+
 -- The features of an event, packed, and its marks; without `change` nothing is added.
 local function features(event, change)
   local approximate = false
@@ -102,7 +114,8 @@ local function features(event, change)
       end
     end
   end
-  return #raw > 0 and encode(raw) or NO_RAW, (approximate and APPROXIMATE or 0) + (wide and WIDE or 0)
+  local told = plan.sharded and mine(event) or raw
+  return #told > 0 and encode(told) or NO_RAW, (approximate and APPROXIMATE or 0) + (wide and WIDE or 0)
 end
 
 local function owners_of(event)
@@ -157,25 +170,32 @@ local function transaction(number, id, event)
   answer(FRESH, seq, marks, packed)
 end
 
+-- What a label is answered of its event: where a store of several shards has it, as its claim said.
+local function where(entry)
+  return plan.home and entry and entry.seq > 0 and entry.raw or NO_RAW
+end
+
 local function label(number, id, said)
   tick(said.arrived)
   local shard = shard_of(id)
   local entry = recall(id, shard)
   for _, each in ipairs(entry and labels_of(entry) or {}) do
     if each.key == said.key then
-      return answer(LABEL_DUPLICATE, each.seq, 0, NO_RAW)
+      return answer(LABEL_DUPLICATE, each.seq, 0, where(entry))
     end
   end
-  local late = entry and entry.seq > 0 and said.arrived - entry.arrived > plan.horizon
-  if late or forgotten(number, said.arrived) then
+  if entry and entry.seq > 0 and said.arrived - entry.arrived > plan.horizon then
     return answer(LABEL_LATE, 0, 0, NO_RAW)
+  end
+  if forgotten(number, said.arrived) then
+    return answer(LABEL_LATE, 0, AGAIN, where(entry))
   end
   seq = seq + 1
   said.seq = seq
   if entry and entry.seq > 0 then
     say(entry, said)
     keep(id, entry)
-    return answer(LABELLED, seq, 0, NO_RAW)
+    return answer(LABELLED, seq, 0, where(entry))
   end
   if not entry then
     entry = { key = shelf_of(epochs[#epochs], shard), stamp = clock, seq = 0, arrived = 0, body = NOTHING, marks = 0 }
@@ -185,101 +205,3 @@ local function label(number, id, said)
   keep(id, entry)
   answer(LABEL_PENDING, seq, 0, NO_RAW)
 end
-
-local function texts(width, count, pos, into)
-  for i = 1, count do
-    into[i] = sub(items, pos, pos + width - 1)
-    pos = pos + width
-  end
-  return pos
-end
-
-local function apply()
-  local event = { digests = {}, values = {}, inside = {} } -- one at a time: a table for each would cost more than what is in it
-  local pos, number, size = 1, 0, #items
-  while pos <= size do
-    number = number + 1
-    local id
-    if byte(items, pos) == 1 then
-      id, event.body, event.time, event.arrived, event.tie, event.hi, event.lo, pos = decode(EVENT, items, pos + 1)
-      pos = texts(16, #plan.entities, pos, event.digests)
-      pos = texts(8, plan.values, pos, event.values)
-      event.square, pos = sub(items, pos, pos + plan.square - 1), pos + plan.square
-      for e = 1, #plan.entities do
-        if plan.entities[e].filtered then
-          event.inside[e], pos = byte(items, pos) == 1, pos + 1
-        end
-      end
-      transaction(number, id, event)
-    else
-      local said = {}
-      id, said.key, said.tie, said.fraud, said.arrived, said.reverses, pos = decode(LABEL, items, pos + 1)
-      label(number, id, said)
-    end
-  end
-end
-
--- what is forgotten leaves a little with every call
-
-local function forget()
-  local epoch = epochs[1]
-  if #epochs < 2 or clock - (epoch + 1) * plan.epoch <= plan.dead then
-    return
-  end
-  local keys = {}
-  for shard = cursor, min(cursor + plan.sweep, plan.shards) - 1 do
-    keys[#keys + 1] = shelf_of(epoch, shard_name(shard))
-  end
-  if #keys > 0 then
-    call('UNLINK', unpack(keys))
-  end
-  cursor = cursor + #keys
-  local names = call('SPOP', base .. 's' .. epoch, plan.sweep)
-  for _, name in ipairs(names) do
-    local touched = call('GETRANGE', base .. name, 8 * TOUCHED - 8, 8 * TOUCHED - 1)
-    if touched ~= '' and clock - decode('<d', touched) > plan.dead then
-      local digest = sub(name, 2)
-      local more = sub(name, 1, 1) == 't' and 'd' or 'c'
-      call('UNLINK', base .. name, base .. more .. digest)
-    end
-  end
-  if cursor >= plan.shards and #names < plan.sweep then
-    cursor = 0
-    table.remove(epochs, 1)
-  end
-end
-
-for _, entity in ipairs(plan.entities) do
-  if entity.events then
-    prepare(entity.events)
-  end
-  if entity.labels then
-    prepare(entity.labels)
-  end
-end
-for i = 1, plan.width do
-  raw[i] = 0 -- in the order of the array that it stays
-end
-apply()
-for _, log in ipairs(opened) do
-  if not log.dead then
-    if not log.stored then
-      write_out(log)
-    elseif log.dirty then
-      if log.buffer ~= '' then
-        write_out(log)
-      end
-      call('SETRANGE', log.key, '0', header(log))
-    end
-  end
-end
-forget()
-local stamps = {}
-for i, epoch in ipairs(epochs) do
-  stamps[i] = pack('<d', epoch)
-end
-call('SET', base, pack('<ddd', seq, clock, cursor) .. table.concat(stamps))
-for name, after in pairs(moved) do
-  call('HSET', base .. 'p', name, pack('<d', after))
-end
-return pack('<d', seq) .. '\221' .. pack('>I4', 4 * answered) .. table.concat(answers)

@@ -20,7 +20,7 @@ local call, pack, decode, encode = redis.call, struct.pack, struct.unpack, cmsgp
 local min, max, floor, abs = math.min, math.max, math.floor, math.abs
 local sub, rep, char, byte, INF, NEVER = string.sub, string.rep, string.char, string.byte, math.huge, -9007199254740992
 
-local APPROXIMATE, WIDE = 1, 2
+local APPROXIMATE, WIDE, AGAIN = 1, 2, 1
 local LIMB, EXACT = 4294967296, 9007199254740992
 local FRESH, DUPLICATE, CONFLICT, LATE = 0, 1, 2, 3
 local LABELLED, LABEL_DUPLICATE, LABEL_PENDING, LABEL_LATE = 4, 5, 6, 7

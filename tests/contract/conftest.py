@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from features.redis_cluster import ClusterFeatureStore
 from features.redis_store import RedisFeatureStore
 from features.store import InMemoryFeatureStore
+from tests.contract.cluster import Cluster, Numbered
 from tests.contract.valkey import Valkey
 
 KEY = b"a key for digests"
@@ -57,9 +59,36 @@ def make_redis_store(valkey):
         store.close()
 
 
-@pytest.fixture(scope="session", params=["memory", "redis"])
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Three nodes that are shared; every store has a prefix of its own."""
+    with tempfile.TemporaryDirectory(prefix="weir-") as directory:
+        found = Cluster(Path(directory))
+        yield found
+        found.kill()
+
+
+@pytest.fixture(scope="session")
+def make_cluster_store(cluster):
+    """A maker of empty stores on the cluster."""
+    stores: list[ClusterFeatureStore] = []
+    prefixes = itertools.count()
+
+    def make(features, key=KEY):
+        if stores:
+            stores.pop().close()
+        prefix = f"test{next(prefixes)}"
+        stores.append(Numbered(f"{cluster.url}?shards=4", features, prefix=prefix, hash_key=key))
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture(scope="session", params=["memory", "redis", pytest.param("cluster", marks=pytest.mark.slow)])
 def make_store(request):
     """A maker of empty stores of one kind."""
-    if request.param == "redis":
-        return request.getfixturevalue("make_redis_store")
+    if request.param != "memory":
+        return request.getfixturevalue(f"make_{request.param}_store")
     return lambda features: InMemoryFeatureStore(features, KEY)

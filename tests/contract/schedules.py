@@ -153,3 +153,8 @@ def bits(answers: list[Applied]) -> list[tuple[Status, int, bytes, bool]]:
         (each.status, each.seq, struct.pack(f">{len(each.vector)}d", *each.vector), each.approximate)
         for each in answers
     ]
+
+
+def unnumbered(answers: list[Applied]) -> list[tuple[Status, bytes, bool]]:
+    """The same without the numbers, which each home on a cluster gives on its own."""
+    return [(status, vector, approximate) for status, _, vector, approximate in bits(answers)]

@@ -60,7 +60,9 @@ def test_a_batch_that_was_applied_in_part_is_made_whole_by_applying_it_again(
     torn.apply(schedule)
     whole.apply(schedule)
     probes = [
-        transaction(f"p{at}", at, entities=(card, shop)) for at in (30, 99) for card, shop in ("ax", "by")
+        transaction(f"p{at}{card}", at, entities=(card, shop))
+        for at in (30, 99)
+        for card, shop in ("ax", "by")
     ]
     assert [each[2:] for each in bits(torn.apply(probes))] == [each[2:] for each in bits(whole.apply(probes))]
 

@@ -10,9 +10,10 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.redis_cluster import ClusterFeatureStore
 from features.redis_store import CALL, RedisFeatureStore
 from features.store import InMemoryFeatureStore, Run, Source, Status, StoreBehind, StoreUnavailable
-from tests.contract.schedules import bits, feature_set, label, schedules, transaction
+from tests.contract.schedules import bits, feature_set, label, schedules, transaction, unnumbered
 
 KEY = b"a key for digests"
 ALL = feature_set()
@@ -72,11 +73,31 @@ class Redis:
         return self.store
 
 
-@pytest.fixture(params=["memory", "redis"])
+class OnCluster(Redis):
+    """The same of a store on a cluster."""
+
+    def __init__(self, features, cluster):
+        self._features, self._url, self._cluster = features, f"{cluster.url}?shards=4", cluster
+        self._prefix = f"fence{next(self.prefixes)}"
+        self.store = self._open()
+
+    def _open(self):
+        return ClusterFeatureStore(self._url, self._features, prefix=self._prefix, hash_key=KEY)
+
+    def state(self):
+        return self._cluster.dump(f"{{{self._prefix}:*")
+
+    def put_back(self, state):
+        self._cluster.put_back(f"{{{self._prefix}:*", state)
+
+
+@pytest.fixture(params=["memory", "redis", "cluster"])
 def kept(request):
     """A store whose state may be put back."""
     if request.param == "memory":
         return Memory(ALL)
+    if request.param == "cluster":
+        return OnCluster(ALL, request.getfixturevalue("cluster"))
     return Redis(ALL, request.getfixturevalue("valkey"))
 
 
@@ -130,7 +151,7 @@ def test_what_is_read_again_when_its_ids_are_forgotten_counts_no_second_time(sto
     (probe,) = store.apply([transaction("probe", 4, 9)], source(41, 42))
     twin = InMemoryFeatureStore(ALL)
     twin.apply([*early, transaction("new", MUCH_LATER)])
-    assert bits([probe]) == bits(twin.apply([transaction("probe", 4, 9)]))
+    assert unnumbered([probe]) == unnumbered(twin.apply([transaction("probe", 4, 9)]))
 
 
 def test_what_was_never_applied_counts_however_far_its_partition_is_behind(store):
@@ -173,7 +194,7 @@ def test_an_empty_store_refuses_what_follows_something(kept):
 
 def test_a_store_that_lost_the_last_batch_refuses_the_next_and_is_mended_by_reading_again(kept):
     whole = InMemoryFeatureStore(ALL)
-    expected = [bits(whole.apply(payments(first, first + 50))) for first in (0, 50, 100)]
+    expected = [unnumbered(whole.apply(payments(first, first + 50))) for first in (0, 50, 100)]
     kept.store.apply(payments(0, 50), source(0, 50))
     earlier = kept.state()
     kept.store.apply(payments(50, 100), source(50, 100))
@@ -182,8 +203,8 @@ def test_a_store_that_lost_the_last_batch_refuses_the_next_and_is_mended_by_read
         kept.store.apply(payments(100, 150), source(100, 150))
     store = kept.restarted()
     assert store.positions() == {("transactions", 0): 50}
-    assert bits(store.apply(payments(50, 100), source(50, 100))) == expected[1]
-    assert bits(store.apply(payments(100, 150), source(100, 150))) == expected[2]
+    assert unnumbered(store.apply(payments(50, 100), source(50, 100))) == expected[1]
+    assert unnumbered(store.apply(payments(100, 150), source(100, 150))) == expected[2]
 
 
 def test_of_several_runs_the_first_that_follows_something_lost_is_refused(kept):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from features import packing, redis_store
+from features import packing, redis_patience
 from features.catalogue import Feature, FeatureSet, Kind
 from features.redis_store import RedisFeatureStore
 from features.store import InMemoryFeatureStore, Status, StoreUnavailable
@@ -125,7 +125,7 @@ def test_a_server_that_was_killed_and_comes_back_goes_on_where_it_was(valkey_at)
 
 
 def test_a_server_that_stays_away_is_told_as_such_without_its_password(valkey_at, monkeypatch):
-    monkeypatch.setattr(redis_store, "PATIENCE_S", (0.0, 0.0))
+    monkeypatch.setattr(redis_patience, "PATIENCE_S", (0.0, 0.0))
     server = valkey_at()
     store = store_at(server)
     server.kill()

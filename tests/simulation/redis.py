@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from features.calls import Call, calls_of
+from features.calls import Call, Share, calls_of
 from features.events import Event
 from features.store import Applied, AtOnce, InMemoryFeatureStore, Run, Source, StoreBehind, StoreUnavailable
 
@@ -77,7 +77,7 @@ class SimStore:
 
     def _pipelined(self, runs: Sequence[Run]) -> list[Applied]:
         answers: list[Applied] = []
-        for call in calls_of(runs, CALL):
+        for call in calls_of([Share(*run) for run in runs], CALL):
             self._world.point("before apply")
             self._answers()
             if call.sources and self._server.seq < self._seen:

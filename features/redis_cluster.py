@@ -1,0 +1,257 @@
+"""The feature store on a Redis Cluster: a batch takes two steps, in each one pipelined round trip to every node at most.
+
+How a batch falls to shards and becomes one answer again is in shards.py; each shard runs the script of ``redis_store``, in
+a slot of its own. The shards of a cluster are as many for as long as the state lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode
+
+import redis
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+from redis.exceptions import NoScriptError
+
+from features.calls import Call
+from features.catalogue import FeatureSet
+from features.compute import Plan
+from features.events import Event
+from features.packing import SEQ, Packer, Unpacker, packed_home, packed_plan
+from features.redis_nodes import Nodes
+from features.redis_patience import Patience, shown
+from features.redis_store import (
+    ANSWER_WITHIN_S,
+    CALL,
+    POSITION,
+    SCANNED,
+    SCRIPT,
+    arguments,
+    base_key,
+    logs_of,
+    refuse_eviction,
+    told_behind,
+)
+from features.shards import Dealt, Item, Merger, Shards, Told
+from features.store import Applied, Run, Source, StoreUnavailable
+
+SHARDS = 16
+"""So many nodes can share the work: a shard lies on one. ``?shards=32`` in WEIR_REDIS asks for others, at the first start."""
+
+MOST = 256
+CANARY = b"!"
+"""Behind a base key: a key that never exists.
+
+A script names two keys: its shard's base and this one. What else it touches begins with the base, so it lies in the same slot,
+which is all that a cluster asks of a script's other keys: their node is the base's. While a slot is moved key by key, though,
+some of them are on the one node and some on the other, and a script would break off half done. A node runs no command of which
+one key is here and one is not (TRYAGAIN); with a key that is nowhere that holds until the slot has arrived whole.
+"""
+
+
+class ClusterFeatureStore:
+    """Features that live in a Redis Cluster, shared by all processes that name the same prefix and key."""
+
+    def __init__(self, url: str, feature_set: FeatureSet, *, prefix: str, hash_key: bytes) -> None:
+        """`url` is ``redis+cluster://HOST:PORT[,HOST:PORT]`` (``rediss+cluster://`` with TLS): some of the nodes.
+
+        Raises StoreUnavailable as RedisFeatureStore does, and where the state is of another number of shards.
+        """
+        self._url, count = shards_in(url)
+        self._prefix = prefix
+        self._plan = Plan(feature_set)
+        self._packer = Packer(self._plan, hash_key)
+        self._shards = Shards(self._plan, self._packer, count)
+        self._merge = Merger(self._plan, Unpacker(self._plan))
+        self.took: Callable[[float], None] = lambda seconds: None  # told how long each answer took
+        self._patiently = Patience(self._url, lambda seconds: self.took(seconds))
+        self._nodes = Nodes(self._url, ANSWER_WITHIN_S)
+        homes, shards = shard_keys(prefix, feature_set, count)
+        self._homes = Group(homes, packed_home(self._plan, count), [0] * count)
+        self._entities = Group(shards, packed_plan(self._plan, count), [0] * count)
+        self._sha = ""
+        self._patiently(self._load)
+        self._patiently(lambda: self._refuse_another(base_key(prefix, feature_set), count))
+
+    @property
+    def url(self) -> str:
+        """Where the cluster is; it may hold a password."""
+        return self._url
+
+    def apply(self, batch: Sequence[Event], source: Source | None = None) -> list[Applied]:
+        """Apply events and labels in this order, and answer each."""
+        return self.apply_many([Run(batch, source)])
+
+    def apply_many(self, runs: Sequence[Run]) -> list[Applied]:
+        """Apply runs of events and labels in this order, and answer each event.
+
+        Where it raises, some shards may have applied what others have not: applying it again is the mend.
+        """
+        batch = self.batch(runs)
+        batch.apply()
+        return batch.answers()
+
+    def batch(self, runs: Sequence[Run]) -> Spread:
+        """Runs packed for the script."""
+        items = self._shards.items(runs)
+        return Spread(self, runs, items, self._shards.claims(runs, items, CALL))
+
+    def claim(self, items: Sequence[Item], claims: Dealt) -> list[Told]:
+        """The first step of a batch."""
+        return self._merge.homes(items, claims, self._patiently(lambda: self._sent(self._homes, claims)))
+
+    def spread(
+        self, runs: Sequence[Run], items: Sequence[Item], homes: Sequence[Told]
+    ) -> tuple[Dealt, list[list[bytes]]]:
+        """The second step."""
+        dealt = self._shards.entities(runs, items, homes, CALL)
+        return dealt, self._patiently(lambda: self._sent(self._entities, dealt))
+
+    def merged(
+        self, runs: Sequence[Run], homes: Sequence[Told], dealt: Dealt, replies: Sequence[Sequence[bytes]]
+    ) -> list[Applied]:
+        """What both steps say of each event."""
+        return self._merge([event for run in runs for event in run.events], homes, dealt, replies)
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """By topic and partition: the offset behind the last that every home and every shard has applied."""
+        bases = [*self._homes.bases, *self._entities.bases]
+        asked = [(base, [("GETRANGE", base, 0, SEQ.size - 1), ("HGETALL", base + b"p")]) for base in bases]
+        replies = self._patiently(lambda: _well(self._nodes.trip(asked)))
+        seen = [int(SEQ.unpack_from(meta)[0]) if meta else 0 for meta, _ in replies]
+        self._homes.seen[:], self._entities.seen[:] = seen[: self._shards.count], seen[self._shards.count :]
+        held = [_positions(told) for _, told in replies]
+        everywhere = set.intersection(*map(set, held))
+        return {place: min(each[place] for each in held) for place in everywhere}
+
+    def forget(self, entity: str, value: str) -> bool:
+        """Drop what is known of one value of an entity, in every feature set under the prefix; whether anything was.
+
+        Looks at every key of the cluster, since other sets have other keys: a second for each million or so.
+        """
+        self._plan.index_of(entity)
+        pattern = logs_of(self._prefix, self._packer.digest(entity, value))
+        found = self._patiently(lambda: self._nodes.each(lambda node: list(node.scan_iter(pattern, SCANNED))))
+        asked = [(key, [("UNLINK", key)]) for key in {key for some in found for key in some}]
+        dropped = self._patiently(lambda: _well(self._nodes.trip(asked)))
+        return any(count for (count,) in dropped)
+
+    def close(self) -> None:
+        """Close the connections; the state stays in Redis."""
+        self._nodes.close()
+
+    def _sent(self, group: Group, dealt: Dealt) -> list[list[bytes]]:
+        asked = [(base, self._commands(group, at, dealt.calls[at])) for at, base in enumerate(group.bases)]
+        replies = self._nodes.trip(asked)
+        if any(isinstance(each, NoScriptError) for some in replies for each in some):  # a node was restarted
+            self._load()
+            replies = self._nodes.trip(asked)
+        for at, some in enumerate(replies):
+            for call, reply in zip(dealt.calls[at], some, strict=True):
+                if isinstance(reply, Exception):
+                    raise told_behind(reply, call) or reply
+        for at, some in enumerate(replies):
+            group.seen[at] = max([group.seen[at], *(int(SEQ.unpack_from(reply)[0]) for reply in some)])
+        return replies
+
+    def _commands(self, group: Group, at: int, calls: Sequence[Call[bytes]]) -> list[tuple[Any, ...]]:
+        base, seen = group.bases[at], group.seen[at]
+        keys = (2, base, base + CANARY)
+        return [("EVALSHA", self._sha, *keys, group.plan, *arguments(call, seen)) for call in calls]
+
+    def _load(self) -> None:
+        def load(node: redis.Redis) -> str:
+            refuse_eviction(node, shown(self._url))
+            return str(node.script_load(SCRIPT))
+
+        (self._sha,) = set(self._nodes.each(load))
+
+    def _refuse_another(self, base: bytes, count: int) -> None:
+        key = base + b"n"
+        ((_, kept),) = _well(self._nodes.trip([(key, [("SET", key, count, "NX"), ("GET", key)])]))
+        if int(kept) != count:
+            raise StoreUnavailable(
+                f"the features in the Redis Cluster at {shown(self._url)} lie in {int(kept)} shards, not in {count}, and "
+                f"that cannot be changed: say ?shards={int(kept)} in WEIR_REDIS, or begin anew under another WEIR_TOPIC_PREFIX"
+            )
+
+
+class Group(NamedTuple):
+    """All homes, or all shards of entities."""
+
+    bases: Sequence[bytes]
+    plan: bytes
+    seen: list[int]  # by number the highest seq that each told: it cannot hold less
+
+
+class Spread:
+    """A batch that is packed, then applied, then understood: the servers work on another one meanwhile."""
+
+    def __init__(
+        self, store: ClusterFeatureStore, runs: Sequence[Run], items: Sequence[Item], claims: Dealt
+    ) -> None:
+        """Nothing is sent yet."""
+        self._store, self._runs, self._items, self._claims = store, runs, items, claims
+        self._homes: list[Told] = []
+        self._spread: tuple[Dealt, list[list[bytes]]] = Dealt([], []), []
+
+    def apply(self) -> None:
+        """Send it, and wait for the replies."""
+        self._homes = self._store.claim(self._items, self._claims)
+        self._spread = self._store.spread(self._runs, self._items, self._homes)
+
+    def answers(self) -> list[Applied]:
+        """What became of each event."""
+        return self._store.merged(self._runs, self._homes, *self._spread)
+
+
+def shards_in(url: str) -> tuple[str, int]:
+    """An address without the number of shards that it asks for, and that number. Raises StoreUnavailable.
+
+    >>> shards_in("redis+cluster://host:7000?shards=32&ssl_cert_reqs=none")
+    ('redis+cluster://host:7000?ssl_cert_reqs=none', 32)
+    """
+    address, _, options = url.partition("?")
+    pairs = parse_qsl(options, keep_blank_values=True)
+    (text,) = [value for name, value in pairs if name == "shards"][-1:] or [str(SHARDS)]
+    count = int(text) if text.isdecimal() else 0
+    if not 2 <= count <= MOST or count & (count - 1):
+        raise StoreUnavailable(f"?shards={text} in WEIR_REDIS must be a power of two, 2 to {MOST}")
+    rest = urlencode([(name, value) for name, value in pairs if name != "shards"], safe="/:,")
+    return f"{address}?{rest}" if rest else address, count
+
+
+def shard_keys(prefix: str, feature_set: FeatureSet, count: int) -> tuple[list[bytes], list[bytes]]:
+    """The base keys of the homes and of the shards: each in a slot of its own, all spread evenly over the slots."""
+    start = base_key(prefix, feature_set).removesuffix(b"}")
+    keys = [_in_range(start + b":%d.%d" % (count, at), at, 2 * count) for at in range(2 * count)]
+    return keys[1::2], keys[::2]
+
+
+def _in_range(start: bytes, at: int, of: int) -> bytes:
+    """A key in the part `at` of as many equal parts of the slots: the first of a row of them."""
+    tried = 0
+    while True:
+        key = start + b".%d}" % tried
+        if key_slot(key) * of // REDIS_CLUSTER_HASH_SLOTS == at:
+            return key
+        tried += 1
+
+
+def _positions(told: Any) -> dict[tuple[str, int], int]:
+    """What a shard keeps of its sources; a reply may be a map, or a row of names and values."""
+    pairs = told.items() if isinstance(told, dict) else zip(told[::2], told[1::2], strict=True)
+    found: dict[tuple[str, int], int] = {}
+    for name, packed in pairs:
+        topic, _, partition = bytes(name).decode().rpartition("/")
+        found[topic, int(partition)] = int(POSITION.unpack(packed)[0])
+    return found
+
+
+def _well(replies: list[list[Any]]) -> list[list[Any]]:
+    """Replies of which none is an error."""
+    for reply in (each for some in replies for each in some):
+        if isinstance(reply, Exception):
+            raise reply
+    return replies

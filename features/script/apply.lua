@@ -1,0 +1,105 @@
+-- Events and labels, one after the other; then what has changed is written, and a little of what is forgotten leaves.
+
+local function texts(width, count, pos, into)
+  for i = 1, count do
+    into[i] = sub(items, pos, pos + width - 1)
+    pos = pos + width
+  end
+  return pos
+end
+
+local function apply()
+  local event = { digests = {}, values = {}, inside = {} } -- one at a time: a table for each would cost more than what is in it
+  local pos, number, size = 1, 0, #items
+  while pos <= size do
+    local kind, id = byte(items, pos), nil
+    number = number + (kind == TICK and 0 or 1)
+    if kind == TICK then
+      id, pos = decode('<d', items, pos + 1)
+      tick(id)
+    elseif kind == CLAIM then
+      id, event.body, event.time, event.arrived, event.shards, pos = decode(CLAIMED, items, pos + 1)
+      claim(number, id, event)
+    elseif kind == 1 then
+      id, event.body, event.time, event.arrived, event.tie, event.hi, event.lo, pos = decode(EVENT, items, pos + 1)
+      pos = texts(16, #plan.entities, pos, event.digests)
+      pos = texts(8, plan.values, pos, event.values)
+      event.square, pos = sub(items, pos, pos + plan.square - 1), pos + plan.square
+      for e = 1, #plan.entities do
+        if plan.entities[e].filtered then
+          event.inside[e], pos = byte(items, pos) == 1, pos + 1
+        end
+      end
+      transaction(number, id, event)
+    else
+      local said = {}
+      id, said.key, said.tie, said.fraud, said.arrived, said.reverses, pos = decode(LABEL, items, pos + 1)
+      label(number, id, said)
+    end
+  end
+end
+
+-- what is forgotten leaves a little with every call
+
+local function forget()
+  local epoch = epochs[1]
+  if #epochs < 2 or clock - (epoch + 1) * plan.epoch <= plan.dead then
+    return
+  end
+  local keys = {}
+  for shard = cursor, min(cursor + plan.sweep, plan.shards) - 1 do
+    keys[#keys + 1] = shelf_of(epoch, shard_name(shard))
+  end
+  if #keys > 0 then
+    call('UNLINK', unpack(keys))
+  end
+  cursor = cursor + #keys
+  local names = call('SPOP', base .. 's' .. epoch, plan.sweep)
+  for _, name in ipairs(names) do
+    local touched = call('GETRANGE', base .. name, 8 * TOUCHED - 8, 8 * TOUCHED - 1)
+    if touched ~= '' and clock - decode('<d', touched) > plan.dead then
+      local digest = sub(name, 2)
+      local more = sub(name, 1, 1) == 't' and 'd' or 'c'
+      call('UNLINK', base .. name, base .. more .. digest)
+    end
+  end
+  if cursor >= plan.shards and #names < plan.sweep then
+    cursor = 0
+    table.remove(epochs, 1)
+  end
+end
+
+for _, entity in ipairs(plan.entities) do
+  if entity.events then
+    prepare(entity.events)
+  end
+  if entity.labels then
+    prepare(entity.labels)
+  end
+end
+for i = 1, plan.width do
+  raw[i] = 0 -- in the order of the array that it stays
+end
+apply()
+for _, log in ipairs(opened) do
+  if not log.dead then
+    if not log.stored then
+      write_out(log)
+    elseif log.dirty then
+      if log.buffer ~= '' then
+        write_out(log)
+      end
+      call('SETRANGE', log.key, '0', header(log))
+    end
+  end
+end
+forget()
+local stamps = {}
+for i, epoch in ipairs(epochs) do
+  stamps[i] = pack('<d', epoch)
+end
+call('SET', base, pack('<ddd', seq, clock, cursor) .. table.concat(stamps))
+for name, after in pairs(moved) do
+  call('HSET', base .. 'p', name, pack('<d', after))
+end
+return pack('<d', seq) .. '\221' .. pack('>I4', 4 * answered) .. table.concat(answers)
