@@ -9,7 +9,8 @@ import redis
 from redis.exceptions import RedisError
 
 from features.generations import Generation, decode, encode
-from features.redis_store import ANSWER_WITHIN_S, shown
+from features.redis_patience import shown
+from features.redis_store import ANSWER_WITHIN_S
 from features.store import StoreUnavailable
 
 HELD_MS = 15_000
