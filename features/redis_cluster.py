@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
@@ -58,7 +58,7 @@ class ClusterFeatureStore:
 
         Raises StoreUnavailable as RedisFeatureStore does, and where the state is of another number of shards.
         """
-        self._url, count = shards_in(url)
+        self._url, count = url, shards_in(url)
         self._prefix = prefix
         self._plan = Plan(feature_set)
         self._packer = Packer(self._plan, hash_key)
@@ -206,20 +206,18 @@ class Spread:
         return self._store.merged(self._runs, self._homes, *self._spread)
 
 
-def shards_in(url: str) -> tuple[str, int]:
-    """An address without the number of shards that it asks for, and that number. Raises StoreUnavailable.
+def shards_in(url: str) -> int:
+    """How many shards an address asks for. Raises StoreUnavailable for a number that cannot be.
 
-    >>> shards_in("redis+cluster://host:7000?shards=32&ssl_cert_reqs=none")
-    ('redis+cluster://host:7000?ssl_cert_reqs=none', 32)
+    >>> shards_in("redis+cluster://host:7000?shards=32&ssl_cert_reqs=none"), shards_in("redis+cluster://host:7000")
+    (32, 16)
     """
-    address, _, options = url.partition("?")
-    pairs = parse_qsl(options, keep_blank_values=True)
+    pairs = parse_qsl(url.partition("?")[2], keep_blank_values=True)
     (text,) = [value for name, value in pairs if name == "shards"][-1:] or [str(SHARDS)]
     count = int(text) if text.isdecimal() else 0
     if not 2 <= count <= MOST or count & (count - 1):
         raise StoreUnavailable(f"?shards={text} in WEIR_REDIS must be a power of two, 2 to {MOST}")
-    rest = urlencode([(name, value) for name, value in pairs if name != "shards"], safe="/:,")
-    return f"{address}?{rest}" if rest else address, count
+    return count
 
 
 def shard_keys(prefix: str, feature_set: FeatureSet, count: int) -> tuple[list[bytes], list[bytes]]:
