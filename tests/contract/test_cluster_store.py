@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.crc import key_slot
@@ -12,7 +13,7 @@ from redis.crc import key_slot
 from features import redis_patience
 from features.redis_cluster import CANARY, ClusterFeatureStore, shard_keys
 from features.redis_store import CALL
-from features.store import InMemoryFeatureStore, Source, Status, StoreBehind, StoreUnavailable
+from features.store import InMemoryFeatureStore, Run, Source, Status, StoreBehind, StoreUnavailable
 from tests.contract.cluster import node_port
 from tests.contract.schedules import feature_set, label, schedules, transaction, unnumbered
 
@@ -91,6 +92,54 @@ def test_a_batch_is_two_round_trips_and_in_each_one_call_to_every_slot(store, mo
     store.apply(payments(0, 40), Source("transactions", 0, 0, 40))
     assert [[len(calls) for _, calls in asked] for asked in trips] == [[1] * 8] * 2
     assert len({key_slot(base) for asked in trips for base, _ in asked}) == 16
+
+
+def test_batches_in_line_are_one_round_trip_each_and_answer_as_ever(store, monkeypatch):
+    """The ids of the next are claimed with the entities of the one before."""
+    trips, real, whole = [], store._nodes.trip, InMemoryFeatureStore(ALL)
+    monkeypatch.setattr(store._nodes, "trip", lambda asked: trips.append(len(asked)) or real(asked))
+    batches = [[*payments(at, at + 30), *said(at - 15, at + 15)] for at in range(0, 150, 30)]
+    runs = [[Run(batch, Source("t", 0, 60 * at, 60 * at + 60))] for at, batch in enumerate(batches)]
+    forgotten = store.batch([Run(payments(900, 901))])  # nobody applies it, nobody waits for it
+    del forgotten
+    waiting = [store.batch(each) for each in runs[:4]]
+    for batch, asked in zip(waiting, batches[:4], strict=True):
+        batch.apply()
+        assert unnumbered(batch.answers()) == unnumbered(whole.apply(asked))
+    assert trips == [8, 16, 16, 16, 8]
+    assert unnumbered(store.apply_many(runs[4])) == unnumbered(whole.apply(batches[4]))
+
+
+def test_a_batch_that_was_claimed_ahead_and_never_came_is_applied_by_whoever_gets_it_next(open_store):
+    first, second, whole = open_store(), open_store(), InMemoryFeatureStore(ALL)
+    early, batches = said(0, 30), [payments(40, 60), payments(0, 30)]
+    first.apply(early)
+    waiting = [
+        first.batch([Run(batch, Source("t", 0, at, at + 30))])
+        for at, batch in zip((0, 30), batches, strict=True)
+    ]
+    waiting[0].apply()
+    second.apply(batches[1], Source("t", 0, 30, 60))
+    for batch in (early, *batches):
+        whole.apply(batch)
+    assert unnumbered(second.apply(PROBES)) == unnumbered(whole.apply(PROBES))
+
+
+def test_ids_that_could_not_be_claimed_ahead_are_claimed_when_their_batch_comes(store, monkeypatch):
+    whole, real = InMemoryFeatureStore(ALL), store._nodes.trip
+    batches = [payments(0, 30), payments(30, 60)]
+    waiting = [store.batch([Run(batch)]) for batch in batches]
+
+    def full(asked):
+        told = real(asked)
+        return [*told[:8], *[[redis.exceptions.OutOfMemoryError("OOM")] for _ in told[8:]]]
+
+    monkeypatch.setattr(store._nodes, "trip", full)
+    waiting[0].apply()
+    monkeypatch.setattr(store._nodes, "trip", real)
+    waiting[1].apply()
+    answers = [each for batch in waiting for each in batch.answers()]
+    assert unnumbered(answers) == unnumbered(whole.apply([*batches[0], *batches[1]]))
 
 
 def test_no_call_has_more_items_than_a_call_may(store, monkeypatch):
