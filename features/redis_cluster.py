@@ -1,4 +1,7 @@
-"""The feature store on a Redis Cluster: a batch takes two steps, in each one pipelined round trip to every node at most.
+"""The feature store on a Redis Cluster: one pipelined round trip to every node and one script call to every slot a batch.
+
+A batch takes two steps, its homes and its shards; while batches wait in line, the first step of the next one goes with the
+second of the one before it. Only a batch that comes alone, as where little flows, takes two round trips.
 
 How a batch falls to shards and becomes one answer again is in shards.py; each shard runs the script of ``redis_store``, in
 a slot of its own. The shards of a cluster are as many for as long as the state lives.
@@ -6,9 +9,11 @@ a slot of its own. The shards of a cluster are as many for as long as the state 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
+from weakref import ref
 
 import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
@@ -58,7 +63,7 @@ class ClusterFeatureStore:
 
         Raises StoreUnavailable as RedisFeatureStore does, and where the state is of another number of shards.
         """
-        self._url, count = shards_in(url)
+        self._url, count = url, shards_in(url)
         self._prefix = prefix
         self._plan = Plan(feature_set)
         self._packer = Packer(self._plan, hash_key)
@@ -70,6 +75,7 @@ class ClusterFeatureStore:
         homes, shards = shard_keys(prefix, feature_set, count)
         self._homes = Group(homes, packed_home(self._plan, count), [0] * count)
         self._entities = Group(shards, packed_plan(self._plan, count), [0] * count)
+        self._line: deque[ref[Spread]] = deque()  # batches that wait to be applied, in their order
         self._sha = ""
         self._patiently(self._load)
         self._patiently(lambda: self._refuse_another(base_key(prefix, feature_set), count))
@@ -95,24 +101,44 @@ class ClusterFeatureStore:
     def batch(self, runs: Sequence[Run]) -> Spread:
         """Runs packed for the script."""
         items = self._shards.items(runs)
-        return Spread(self, runs, items, self._shards.claims(runs, items, CALL))
+        batch = Spread(self, runs, items, self._shards.claims(runs, items, CALL))
+        self._line.append(ref(batch))
+        return batch
 
-    def claim(self, items: Sequence[Item], claims: Dealt) -> list[Told]:
-        """The first step of a batch."""
-        return self._merge.homes(items, claims, self._patiently(lambda: self._sent(self._homes, claims)))
+    def apply_batch(self, batch: Spread) -> None:
+        """Both steps of a batch, as far as they are to be done; and the first one of the batch that waits behind it."""
+        if batch.homes is None:
+            (replies,) = self._patiently(lambda: self._sent([(self._homes, batch.claims)]))
+            batch.homes = self._told(batch, replies)
+        following = self._behind(batch)
+        batch.dealt = self._shards.entities(batch.runs, batch.items, batch.homes, CALL)
+        sending = [(self._entities, batch.dealt)]
+        if following is not None and following.homes is None:
+            sending.append((self._homes, following.claims))
+        batch.replies, *ahead = self._patiently(lambda: self._sent(sending))
+        if (
+            following is not None
+            and ahead
+            and not any(isinstance(each, Exception) for each in _flat(ahead[0]))
+        ):
+            following.homes = self._told(following, ahead[0])
 
-    def spread(
-        self, runs: Sequence[Run], items: Sequence[Item], homes: Sequence[Told]
-    ) -> tuple[Dealt, list[list[bytes]]]:
-        """The second step."""
-        dealt = self._shards.entities(runs, items, homes, CALL)
-        return dealt, self._patiently(lambda: self._sent(self._entities, dealt))
+    def _behind(self, batch: Spread) -> Spread | None:
+        """The batch that was made behind this one; what was made before it is out of the line."""
+        line = [each() for each in self._line]
+        if batch not in line:
+            return None
+        for _ in range(line.index(batch) + 1):
+            self._line.popleft()
+        return next((each for each in line[line.index(batch) + 1 :] if each is not None), None)
 
-    def merged(
-        self, runs: Sequence[Run], homes: Sequence[Told], dealt: Dealt, replies: Sequence[Sequence[bytes]]
-    ) -> list[Applied]:
+    def _told(self, batch: Spread, replies: Sequence[Sequence[bytes]]) -> list[Told]:
+        return self._merge.homes(batch.items, batch.claims, replies)
+
+    def merged(self, batch: Spread) -> list[Applied]:
         """What both steps say of each event."""
-        return self._merge([event for run in runs for event in run.events], homes, dealt, replies)
+        events = [event for run in batch.runs for event in run.events]
+        return self._merge(events, batch.homes or (), batch.dealt, batch.replies)
 
     def positions(self) -> dict[tuple[str, int], int]:
         """By topic and partition: the offset behind the last that every home and every shard has applied."""
@@ -141,19 +167,26 @@ class ClusterFeatureStore:
         """Close the connections; the state stays in Redis."""
         self._nodes.close()
 
-    def _sent(self, group: Group, dealt: Dealt) -> list[list[bytes]]:
-        asked = [(base, self._commands(group, at, dealt.calls[at])) for at, base in enumerate(group.bases)]
+    def _sent(self, sending: Sequence[tuple[Group, Dealt]]) -> list[list[list[bytes]]]:
+        """The replies to several deals, in one round trip. Raises what is wrong with the first; the others may hold errors."""
+        asked = [
+            (base, self._commands(group, at, dealt.calls[at]))
+            for group, dealt in sending
+            for at, base in enumerate(group.bases)
+        ]
         replies = self._nodes.trip(asked)
-        if any(isinstance(each, NoScriptError) for some in replies for each in some):  # a node was restarted
+        if any(isinstance(each, NoScriptError) for each in _flat(replies)):  # a node was restarted
             self._load()
             replies = self._nodes.trip(asked)
-        for at, some in enumerate(replies):
-            for call, reply in zip(dealt.calls[at], some, strict=True):
+        count = self._shards.count
+        told = [replies[at : at + count] for at in range(0, len(replies), count)]
+        for calls, some in zip(sending[0][1].calls, told[0], strict=True):
+            for call, reply in zip(calls, some, strict=True):
                 if isinstance(reply, Exception):
                     raise told_behind(reply, call) or reply
-        for at, some in enumerate(replies):
-            group.seen[at] = max([group.seen[at], *(int(SEQ.unpack_from(reply)[0]) for reply in some)])
-        return replies
+        for (group, _), each in zip(sending, told, strict=True):
+            group.saw(each)
+        return told
 
     def _commands(self, group: Group, at: int, calls: Sequence[Call[bytes]]) -> list[tuple[Any, ...]]:
         base, seen = group.bases[at], group.seen[at]
@@ -184,6 +217,12 @@ class Group(NamedTuple):
     plan: bytes
     seen: list[int]  # by number the highest seq that each told: it cannot hold less
 
+    def saw(self, replies: Sequence[Sequence[Any]]) -> None:
+        """Remember what they told."""
+        for at, some in enumerate(replies):
+            told = [int(SEQ.unpack_from(each)[0]) for each in some if not isinstance(each, Exception)]
+            self.seen[at] = max([self.seen[at], *told])
+
 
 class Spread:
     """A batch that is packed, then applied, then understood: the servers work on another one meanwhile."""
@@ -192,34 +231,32 @@ class Spread:
         self, store: ClusterFeatureStore, runs: Sequence[Run], items: Sequence[Item], claims: Dealt
     ) -> None:
         """Nothing is sent yet."""
-        self._store, self._runs, self._items, self._claims = store, runs, items, claims
-        self._homes: list[Told] = []
-        self._spread: tuple[Dealt, list[list[bytes]]] = Dealt([], []), []
+        self._store = store
+        self.runs, self.items, self.claims = runs, items, claims
+        self.homes: list[Told] | None = None  # what they told, once its ids are claimed
+        self.dealt, self.replies = Dealt([], []), list[list[bytes]]()
 
     def apply(self) -> None:
         """Send it, and wait for the replies."""
-        self._homes = self._store.claim(self._items, self._claims)
-        self._spread = self._store.spread(self._runs, self._items, self._homes)
+        self._store.apply_batch(self)
 
     def answers(self) -> list[Applied]:
         """What became of each event."""
-        return self._store.merged(self._runs, self._homes, *self._spread)
+        return self._store.merged(self)
 
 
-def shards_in(url: str) -> tuple[str, int]:
-    """An address without the number of shards that it asks for, and that number. Raises StoreUnavailable.
+def shards_in(url: str) -> int:
+    """How many shards an address asks for. Raises StoreUnavailable for a number that cannot be.
 
-    >>> shards_in("redis+cluster://host:7000?shards=32&ssl_cert_reqs=none")
-    ('redis+cluster://host:7000?ssl_cert_reqs=none', 32)
+    >>> shards_in("redis+cluster://host:7000?shards=32&ssl_cert_reqs=none"), shards_in("redis+cluster://host:7000")
+    (32, 16)
     """
-    address, _, options = url.partition("?")
-    pairs = parse_qsl(options, keep_blank_values=True)
+    pairs = parse_qsl(url.partition("?")[2], keep_blank_values=True)
     (text,) = [value for name, value in pairs if name == "shards"][-1:] or [str(SHARDS)]
     count = int(text) if text.isdecimal() else 0
     if not 2 <= count <= MOST or count & (count - 1):
         raise StoreUnavailable(f"?shards={text} in WEIR_REDIS must be a power of two, 2 to {MOST}")
-    rest = urlencode([(name, value) for name, value in pairs if name != "shards"], safe="/:,")
-    return f"{address}?{rest}" if rest else address, count
+    return count
 
 
 def shard_keys(prefix: str, feature_set: FeatureSet, count: int) -> tuple[list[bytes], list[bytes]]:
@@ -249,9 +286,13 @@ def _positions(told: Any) -> dict[tuple[str, int], int]:
     return found
 
 
+def _flat(replies: Sequence[Sequence[Any]]) -> Iterator[Any]:
+    return (each for some in replies for each in some)
+
+
 def _well(replies: list[list[Any]]) -> list[list[Any]]:
     """Replies of which none is an error."""
-    for reply in (each for some in replies for each in some):
+    for reply in _flat(replies):
         if isinstance(reply, Exception):
             raise reply
     return replies

@@ -6,17 +6,19 @@ What is copied are plain values (strings, hashes, sets), not Redis' own dumps: t
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 import redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
+from features.redis_nodes import client_of, is_cluster
+from features.redis_nodes import servers as servers_of
 from features.redis_patience import shown
-from features.redis_store import ANSWER_WITHIN_S, POSITION
+from features.redis_store import ANSWER_WITHIN_S, FORMAT, POSITION
 from features.store import StoreUnavailable
 
 SNAPSHOT_WITHIN_S = 120.0
@@ -46,11 +48,22 @@ def prefix_of(name: str) -> str:
 def _told(url: str) -> Iterator[None]:
     try:
         yield
-    except (RedisError, OSError) as error:
+    except (RedisError, RedisClusterException, OSError) as error:
         raise StoreUnavailable(f"the Redis at {shown(url)} cannot be copied: {error}") from error
 
 
+def layout(url: str | None) -> str:
+    """What a copy's keys are laid out for: only a server, or cluster, of the same kind can use them."""
+    return f"{FORMAT} on a cluster" if is_cluster(url) else str(FORMAT)
+
+
 # --- out
+
+
+def servers(url: str) -> list[str]:
+    """The addresses under which all data can be fetched: of a cluster, each node's. Raises StoreUnavailable."""
+    with _told(url):
+        return servers_of(url, ANSWER_WITHIN_S)
 
 
 def fetch_snapshot(url: str, file: Path) -> int:
@@ -140,6 +153,20 @@ def positions_in(some: Iterable[Entry]) -> dict[str, dict[str, int]]:
     }
 
 
+def held_by(positions: Mapping[str, Mapping[str, int]], base: str) -> dict[str, int]:
+    """How far the store of a base key holds each TOPIC/PARTITION; one that lies in shards, as far as all of them do.
+
+    >>> held_by({"{weir:4:a}": {"t/0": 5}}, "{weir:4:a}")
+    {'t/0': 5}
+    >>> held_by({"{weir:4:a:2.0.1}": {"t/0": 5, "t/1": 2}, "{weir:4:a:2.1.7}": {"t/0": 3}}, "{weir:4:a}")
+    {'t/0': 3}
+    """
+    start = base.removesuffix("}") + ":"
+    held = [each for key, each in positions.items() if key == base or key.startswith(start)]
+    everywhere = set.intersection(*map(set, held)) if held else set()
+    return {place: min(each[place] for each in held) for place in sorted(everywhere)}
+
+
 # --- back
 
 
@@ -154,7 +181,7 @@ def clear(url: str, prefix: str) -> None:
     with _told(url), closing(_client(url)) as client:
         keys = client.scan_iter(_escaped(prefix), count=SOME)
         while some := list(islice(keys, SOME)):
-            client.unlink(*some)
+            _asked(client, [("UNLINK", key) for key in some])
 
 
 def fill(url: str, found: Iterable[Sequence[Entry]]) -> int:
@@ -183,7 +210,8 @@ def _asked(client: redis.Redis, commands: Iterable[Sequence[Any]]) -> list[Any]:
 
 
 def _client(url: str) -> redis.Redis:
-    return redis.Redis.from_url(url, socket_timeout=ANSWER_WITHIN_S)
+    client: redis.Redis = client_of(url, ANSWER_WITHIN_S)  # a cluster's has the same commands
+    return client
 
 
 def _escaped(prefix: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any, TypeVar
 
 import redis
@@ -58,6 +59,51 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def name_of(node: redis.Redis) -> str:
+    """HOST:PORT of a node."""
+    settings = node.connection_pool.connection_kwargs
+    return f"{settings['host']}:{settings['port']}"
+
+
+def client_of(url: str, within_s: float) -> Any:
+    """A client of a server, or of a cluster as a whole; its commands look alike. Raises StoreUnavailable, RedisError."""
+    if not is_cluster(url):
+        return redis.Redis.from_url(url, socket_timeout=within_s)
+    address, nodes = startup(without_shards(url))
+    try:
+        return RedisCluster.from_url(
+            address,
+            startup_nodes=[ClusterNode(*each) for each in nodes],  # type: ignore[no-untyped-call]
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=within_s,
+        )
+    except RedisClusterException as error:
+        raise _why(error, url) from error
+
+
+def servers(url: str, within_s: float) -> list[str]:
+    """The address of a server, or of every node of a cluster that has slots, as one that is asked alone."""
+    if not is_cluster(url):
+        return [url]
+    scheme, _, rest = without_shards(url).partition("://")
+    user, at, address = rest.rpartition("@")
+    _, mark, options = address.partition("?")
+    with closing(client_of(url, within_s)) as cluster:
+        nodes = [(node.host, node.port) for node in cluster.get_primaries()]
+    return [f"{SCHEMES[scheme]}://{user}{at}{_bracketed(host)}:{port}{mark}{options}" for host, port in nodes]
+
+
+def without_shards(url: str) -> str:
+    """An address without the number of shards that it asks for, which is no setting of the driver's.
+
+    >>> without_shards("redis+cluster://host:7000?shards=32&ssl_cert_reqs=none")
+    'redis+cluster://host:7000?ssl_cert_reqs=none'
+    """
+    address, _, options = url.partition("?")
+    rest = [each for each in options.split("&") if each and not each.startswith("shards=")]
+    return f"{address}?{'&'.join(rest)}" if rest else address
+
+
 class Nodes:
     """A cluster's nodes, found when they are first asked. Any thread; one round trip at a time."""
 
@@ -104,16 +150,7 @@ class Nodes:
 
     def _found(self) -> RedisCluster:
         if self._cluster is None:
-            address, nodes = startup(self._url)
-            try:
-                self._cluster = RedisCluster.from_url(
-                    address,
-                    startup_nodes=[ClusterNode(*each) for each in nodes],  # type: ignore[no-untyped-call]
-                    retry=Retry(NoBackoff(), 0),
-                    socket_timeout=self._within_s,
-                )
-            except RedisClusterException as error:
-                raise _why(error, self._url) from error
+            self._cluster = client_of(self._url, self._within_s)
         return self._cluster
 
     @staticmethod

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from features import redis_copy
 from features.profile import load as load_profile
-from features.redis_store import FORMAT as REDIS_FORMAT
 from features.redis_store import base_key
 from stream import backup_files as at
 from stream import bootstrap
@@ -131,9 +130,9 @@ def _copy_redis(config: Config, folder: Path, parts: dict[str, str], say: Callab
         found = _redis_positions(config, url, folder, say)
     finally:
         closing()
-    parts[at.REDIS] = str(REDIS_FORMAT)
+    parts[at.REDIS] = redis_copy.layout(url)
     features = load_profile(config.profile).features
-    held = found.get(base_key(bootstrap.store_name(config), features).decode(), {})
+    held = redis_copy.held_by(found, base_key(bootstrap.store_name(config), features).decode())
     return {"score": {name: at for name, at in held.items() if not name.startswith(HISTORY)}}
 
 
@@ -141,20 +140,33 @@ def _redis_positions(config: Config, url: str, folder: Path, say: Callable[[str]
     prefix, inside = store_prefix(config), folder / "redis"
     inside.mkdir(mode=0o700)
     try:
-        number = redis_copy.fetch_snapshot(url, inside / SNAPSHOT)
+        names = [(f"{number}-{SNAPSHOT}", server) for number, server in enumerate(redis_copy.servers(url))]
+        databases = [redis_copy.fetch_snapshot(server, inside / name) for name, server in names]
     except redis_copy.SnapshotRefused as refused:
         say(f"{refused}; so its keys are read one by one, which must find nothing applied meanwhile")
         return _copy_still(url, prefix, folder / at.REDIS_FILE)
     else:
-        with reading(inside, SNAPSHOT) as copy:
-            return _copy_keys_of(f"{copy}?db={number}", prefix, folder / at.REDIS_FILE)
+        return _copy_snapshots(inside, [name for name, _ in names], databases, prefix, folder / at.REDIS_FILE)
     finally:
         shutil.rmtree(inside)
 
 
+def _copy_snapshots(
+    inside: Path, names: Sequence[str], databases: Sequence[int], prefix: str, file: Path
+) -> Positions:
+    """The snapshot of a server, or of all nodes of a cluster: each shard tells for itself how far it had come."""
+    positions: Positions = {}
+    with FrameWriter(file) as out:
+        for name, database in zip(names, databases, strict=True):
+            with reading(inside, name) as copy:
+                positions |= _copy_keys_of(f"{copy}?db={database}", prefix, out)
+    return positions
+
+
 def _copy_still(url: str, prefix: str, file: Path) -> Positions:
     before = redis_copy.marks(url, prefix)
-    found = _copy_keys_of(url, prefix, file)
+    with FrameWriter(file) as out:
+        found = _copy_keys_of(url, prefix, out)
     if redis_copy.marks(url, prefix) != before:
         raise BackupError(
             "features changed while they were copied: stop the score workers while the backup runs, or let Weir's Redis "
@@ -163,12 +175,11 @@ def _copy_still(url: str, prefix: str, file: Path) -> Positions:
     return found
 
 
-def _copy_keys_of(url: str, prefix: str, file: Path) -> Positions:
+def _copy_keys_of(url: str, prefix: str, out: FrameWriter) -> Positions:
     positions: Positions = {}
-    with FrameWriter(file) as out:
-        for some in redis_copy.entries(url, prefix):
-            out.write(some)
-            positions |= redis_copy.positions_in(some)
+    for some in redis_copy.entries(url, prefix):
+        out.write(some)
+        positions |= redis_copy.positions_in(some)
     return positions
 
 

@@ -233,11 +233,14 @@ def forgetting(config: Config) -> tuple[Forgetting, Closing]:
 
 
 def _features(config: Config, profile: Profile, keys: Sealer) -> tuple[FeatureStore, Closing]:
-    """The features in Redis."""
+    """The features in Redis, or on a Redis Cluster."""
+    from features.redis_cluster import ClusterFeatureStore
+    from features.redis_nodes import is_cluster
     from features.redis_store import RedisFeatureStore
 
     url, closing = redis_for(config)
-    store = RedisFeatureStore(url, profile.features, prefix=store_name(config), hash_key=keys.hash_key())
+    kind = ClusterFeatureStore if is_cluster(url) else RedisFeatureStore
+    store = kind(url, profile.features, prefix=store_name(config), hash_key=keys.hash_key())
 
     def close() -> None:
         store.close()

@@ -95,9 +95,10 @@ def _redis(config: Config) -> Iterable[Finding]:
         yield Finding("redis", State.NOTE, "our own does not run", "weir up starts it")
         return
     before = time.time()
-    facts = redis_facts(url)
-    yield from doctor.check_redis(facts)
-    yield doctor.check_clock("Redis", facts.now_s, before, time.time())
+    for node, facts in redis_facts(url).items():
+        for finding in doctor.check_redis(facts):
+            yield msgspec.structs.replace(finding, check=f"redis {node}".rstrip())
+        yield doctor.check_clock(f"Redis {node}".rstrip(), facts.now_s, before, time.time())
 
 
 def _modes(config: Config) -> Iterable[Finding]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from features import redis_copy
-from features.redis_store import FORMAT as REDIS_FORMAT
 from stream import backup_files as at
 from stream import bootstrap
 from stream.backup import check, key_files, store_prefix
@@ -105,7 +104,7 @@ def _refuse_other(config: Config, manifest: Manifest, parts: Collection[str]) ->
         raise BackupError(
             "the backup's log is an embedded one, and WEIR_BROKER names Kafka: leave it out with --part"
         )
-    known = {at.REDIS: str(REDIS_FORMAT), at.LOG: str(LOG_FORMAT)}
+    known = {at.REDIS: redis_copy.layout(config.redis), at.LOG: str(LOG_FORMAT)}
     for part in parts:
         if known.get(part, manifest.parts[part]) != manifest.parts[part]:
             raise BackupError(

@@ -119,10 +119,11 @@ def score(watch: RoleWatch | None, role: ScoreRole, config: Config) -> None:
     """What is to be known of a scorer."""
     if watch is None:
         return
+    from features.redis_cluster import ClusterFeatureStore
     from features.redis_store import RedisFeatureStore
 
     watch.tell(role.readings)
-    if isinstance(role.store, RedisFeatureStore):
+    if isinstance(role.store, RedisFeatureStore | ClusterFeatureStore):
         role.store.took = watch.server_took("redis")
         watch.ask("redis", _redis(role.store.url))
     _ask_broker(watch, config)
@@ -164,8 +165,9 @@ def _redis(url: str) -> Source:
     from features.redis_server import redis_facts
 
     def ask() -> Iterator[Reading]:
-        facts = redis_facts(url)
-        yield Reading("weir_redis_memory_used_bytes", facts.used)
-        yield Reading("weir_redis_memory_limit_bytes", facts.limit)
+        facts = redis_facts(url).values()
+        limits = [each.limit for each in facts]
+        yield Reading("weir_redis_memory_used_bytes", sum(each.used for each in facts))
+        yield Reading("weir_redis_memory_limit_bytes", sum(limits) if all(limits) else 0)
 
     return ask

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from features import redis_copy
 from stream import backup_files as at
 from stream import restore
 from stream.backup_files import BackupError, Manifest
@@ -20,7 +21,7 @@ MANIFEST = Manifest(
     profile="payments",
     topic_prefix="",
     key_id="k",
-    parts={at.SQL: "0001", at.REDIS: str(restore.REDIS_FORMAT), at.LOG: str(restore.LOG_FORMAT)},
+    parts={at.SQL: "0001", at.REDIS: redis_copy.layout(None), at.LOG: str(restore.LOG_FORMAT)},
     positions={"record": {"decisions/0": 50}, "score": {"transactions/0": 40}},
     log={},
     files={},
