@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from features import redis_store
+from features import redis_generations, redis_store
 from features.profile import load
 from models import codec as model_codec
 from stream import agents, bootstrap, chunks, conveyor, labels, publishing, records
@@ -27,7 +27,7 @@ from stream.review import learning, ledger
 from stream.sealing import Sealer
 from tests.simulation.faust import SimApp
 from tests.simulation.models import SimPublisher, SimTail
-from tests.simulation.redis import SimStore
+from tests.simulation.redis import SimLive, SimStore
 from tests.simulation.scorers import Swapped, Tally
 
 SEALER = Sealer(bytes(32))
@@ -124,6 +124,7 @@ def wired() -> Iterator[None]:
             ledger: {"reached": _reached},
             learning: {"reached": _reached},
             publishing: {"Follower": Reader},
+            redis_generations: {"RedisLive": SimLive},
             redis_store: {"RedisFeatureStore": lambda *_, **__: SimStore(running)},
         }.items():
             for name, value in names.items():
