@@ -13,11 +13,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from stream.children import die_with_parent
+from stream.children import lower
 
 logger = logging.getLogger(__name__)
-
-NICE = 10
 
 AGAIN_SECONDS = 10.0
 """Between two starts: what keeps it from filling may heal, and says so in the log each time."""
@@ -44,7 +42,7 @@ class Child:
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            preexec_fn=_lower,
+            preexec_fn=lower,
         )
 
     def done(self) -> bool:
@@ -64,8 +62,3 @@ class Child:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-
-
-def _lower() -> None:
-    os.nice(NICE)
-    die_with_parent()

@@ -11,7 +11,7 @@ from features import redis_generations
 from features.borrowed import Borrowed
 from features.profile import Profile
 from features.store import FeatureStore
-from stream import bootstrap
+from stream import bootstrap, snapshots
 from stream.broker import reader_for
 from stream.child import Child
 from stream.config import Config
@@ -26,6 +26,7 @@ def grounds(config: Config, profile: Profile, store: FeatureStore) -> Grounds:
     mine = redis_generations.generation_of(profile)
     url, closing = bootstrap.redis_for(config)
     live = redis_generations.RedisLive(url, bootstrap.store_name(config))
+    snapshots.put_back(config, url, live, mine)
     live.claim(mine)
     other = live.read()
     if other == mine or other is None or (other.format, other.mapping) != (mine.format, mine.mapping):
