@@ -45,7 +45,8 @@ def prefix_of(name: str) -> str:
 
 
 @contextmanager
-def _told(url: str) -> Iterator[None]:
+def told_of(url: str) -> Iterator[None]:
+    """Raises what Redis raises within as StoreUnavailable."""
     try:
         yield
     except (RedisError, RedisClusterException, OSError) as error:
@@ -72,7 +73,7 @@ def fetch_snapshot(url: str, file: Path) -> int:
     Gives the number of the database in it that the URL means. The server goes on meanwhile. Raises SnapshotRefused
     where it gives its data to nobody, and StoreUnavailable.
     """
-    with _told(url):
+    with told_of(url):
         pool = redis.ConnectionPool.from_url(url, socket_timeout=SNAPSHOT_WITHIN_S)
         connection: Any = pool.make_connection()
         connection.connect()
@@ -106,13 +107,14 @@ def _take(told: IO[bytes], out: IO[bytes], where: str) -> None:
 
 def entries(url: str, prefix: str) -> Iterator[list[Entry]]:
     """All keys that begin with `prefix`, some at a time. Raises StoreUnavailable."""
-    with _told(url), closing(_client(url)) as client:
-        keys = client.scan_iter(_escaped(prefix), count=SOME)
+    with told_of(url), closing(_client(url)) as client:
+        keys = client.scan_iter(escaped(prefix), count=SOME)
         while some := list(islice(keys, SOME)):
-            yield _read(client, some)
+            yield read(client, some)
 
 
-def _read(client: redis.Redis, keys: Sequence[bytes]) -> list[Entry]:
+def read(client: redis.Redis, keys: Sequence[bytes]) -> list[Entry]:
+    """What these keys hold."""
     kinds = [kind.decode() for kind in _asked(client, [("TYPE", key) for key in keys])]
     held = _asked(client, [(READ[kind], key) for key, kind in zip(keys, kinds, strict=True) if kind in READ])
     known = [(key, kind) for key, kind in zip(keys, kinds, strict=True) if kind in READ]
@@ -132,11 +134,14 @@ def _plain(held: Any) -> Any:
 
 def marks(url: str, prefix: str) -> dict[bytes, Any]:
     """What changes whenever anything is applied: two equal ones have nothing between them."""
-    with _told(url), closing(_client(url)) as client:
-        heads = [
-            key for key in client.scan_iter(_escaped(prefix), count=SOME) if _behind_base(key) in (b"", b"p")
-        ]
-        return {key: held for key, _, held in _read(client, heads)} if heads else {}
+    with told_of(url), closing(_client(url)) as client:
+        heads = [key for key in client.scan_iter(escaped(prefix), count=SOME) if head_of(key)]
+        return {key: held for key, _, held in read(client, heads)} if heads else {}
+
+
+def head_of(key: bytes) -> bool:
+    """Whether a key says how far a store holds its log, or which one is live: what is of many keys says nothing without it."""
+    return _behind_base(key) in (b"", b"p")
 
 
 def _behind_base(key: bytes) -> bytes:
@@ -172,14 +177,14 @@ def held_by(positions: Mapping[str, Mapping[str, int]], base: str) -> dict[str, 
 
 def is_empty(url: str, prefix: str) -> bool:
     """Whether a server holds no key that begins so."""
-    with _told(url), closing(_client(url)) as client:
-        return not any(True for _ in client.scan_iter(_escaped(prefix), count=SOME))
+    with told_of(url), closing(_client(url)) as client:
+        return not any(True for _ in client.scan_iter(escaped(prefix), count=SOME))
 
 
 def clear(url: str, prefix: str) -> None:
     """Drop all keys that begin so."""
-    with _told(url), closing(_client(url)) as client:
-        keys = client.scan_iter(_escaped(prefix), count=SOME)
+    with told_of(url), closing(_client(url)) as client:
+        keys = client.scan_iter(escaped(prefix), count=SOME)
         while some := list(islice(keys, SOME)):
             _asked(client, [("UNLINK", key) for key in some])
 
@@ -187,14 +192,15 @@ def clear(url: str, prefix: str) -> None:
 def fill(url: str, found: Iterable[Sequence[Entry]]) -> int:
     """Write copied keys into a server; gives how many. Raises StoreUnavailable."""
     count = 0
-    with _told(url), closing(_client(url)) as client:
+    with told_of(url), closing(_client(url)) as client:
         for some in found:
-            _asked(client, [_write(*entry) for entry in some])
+            _asked(client, [write(*entry) for entry in some])
             count += len(some)
     return count
 
 
-def _write(key: bytes, kind: str, held: Any) -> tuple[Any, ...]:
+def write(key: bytes, kind: str, held: Any) -> tuple[Any, ...]:
+    """The command that makes an entry of a key that is not there."""
     if kind == "string":
         return ("SET", key, held)
     if kind == "hash":
@@ -214,6 +220,6 @@ def _client(url: str) -> redis.Redis:
     return client
 
 
-def _escaped(prefix: str) -> str:
+def escaped(prefix: str) -> str:
     """As a pattern that stands for this beginning and no other."""
     return "".join(f"\\{letter}" if letter in "*?[]\\^" else letter for letter in prefix) + "*"

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import redis
 from redis.exceptions import RedisError
 
-from features.generations import Generation, decode, encode
+from features.generations import Generation, decode, encode, mapping_hash
+from features.profile import Profile
 from features.redis_patience import shown
-from features.redis_store import ANSWER_WITHIN_S
+from features.redis_store import ANSWER_WITHIN_S, FORMAT, POSITION, base_key
 from features.store import StoreUnavailable
 
 HELD_MS = 15_000
 """Who fills a generation says so again within this time, or is taken for dead."""
 
 T = TypeVar("T")
+
+
+def generation_of(profile: Profile) -> Generation:
+    """The generation that a profile's state belongs to."""
+    return Generation(FORMAT, profile.features, mapping_hash(profile.source))
 
 
 def live_key(prefix: str) -> str:
@@ -70,6 +76,13 @@ class RedisLive:
                 self._redis.delete(name)
 
         self._told(give_back)
+
+    def held(self, generation: Generation) -> dict[tuple[str, int], int]:
+        """By topic and partition: how far a generation was filled."""
+        base = base_key(self._prefix, generation.features) + b"p"
+        found: dict[Any, Any] = self._told(lambda: self._redis.hgetall(base))
+        places = {name.decode().rpartition("/"): POSITION.unpack(packed) for name, packed in found.items()}
+        return {(topic, int(part)): int(at) for (topic, _, part), (at,) in places.items()}
 
     def close(self) -> None:
         """Close the connections."""

@@ -196,10 +196,15 @@ def schema_registry(config: Config) -> SchemaRegistry:
 
 def score_role(config: Config) -> tuple[ScoreRole, Closing]:
     """The live scorer: features in Redis, the champion from the topic `models` or pinned."""
+    from stream import settling
+    from stream.snapshots import Periodic
+
     profile, keys = profile_of(config), sealer(config)
     store, closing = _features(config, profile, keys)
     ledger = Ledger.open(config.database) if profile.personal else None
     feed = champions(config, profile)
+    grounds = settling.grounds(config, profile, store)
+    taking = Periodic(config, config.snapshot_every_us) if config.snapshot_every_us else None
     role = ScoreRole(
         codec_of(config, profile),
         Pipeline(store),
@@ -207,9 +212,13 @@ def score_role(config: Config) -> tuple[ScoreRole, Closing]:
         feed,
         letter_office(profile, keys),
         Keyring(People(ledger.engine, keys), keys) if ledger else None,
+        grounds,
     )
 
     def close() -> None:
+        grounds.close()
+        if taking:
+            taking.stop()
         feed.close()
         if ledger:
             ledger.close()

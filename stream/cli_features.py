@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -21,6 +22,12 @@ from features.profile import Profile
 from features.profile import load as load_profile
 from stream.audit import Example, Report, Tally, differing, looks_back_us
 from stream.cli import config_of, config_options
+from stream.config import Config
+
+if TYPE_CHECKING:
+    from stream.filled import Filled
+
+logger = logging.getLogger(__name__)
 
 DURATIONS = ("d", "h", "m", "s")
 
@@ -44,18 +51,22 @@ def features() -> None:
 @click.option("--json", "as_json", is_flag=True, help="as JSON")
 @config_options
 def features_list(as_json: bool, **given: Any) -> None:
-    """Every feature of the profile in words, and how far it looks back.
+    """Every feature of the profile in words, how far it looks back, and how far it is filled where it is not live yet.
 
     With --json its entity and its hash too. A model reads features by name and hash: one whose hash changes is
     another feature.
     """
-    profile = load_profile(config_of(given).profile)
+    config = config_of(given)
+    profile = load_profile(config.profile)
+    warming = _warming(config, profile)
     if as_json:
-        told = {
+        told: dict[str, object] = {
             "profile": profile.name,
             "version": profile.features_version,
             "features": [_plain(each, profile) for each in profile.features.features],
         }
+        if warming is not None:
+            told["warming"] = warming._asdict()
         click.echo(msgspec.json.encode(told).decode())
         return
     table = Table(_whole("feature"), "in words", _whole("looks back"), box=SIMPLE, pad_edge=False)
@@ -68,6 +79,19 @@ def features_list(as_json: bool, **given: Any) -> None:
         f"version {profile.features_version}",
         highlight=False,
     )
+    if warming is not None:
+        console.print(str(warming), highlight=False)
+
+
+def _warming(config: Config, profile: Profile) -> Filled | None:
+    """How far the features are filled, if they are; what a Redis or a log that is away has to say is `weir doctor`'s."""
+    from stream.filled import filled
+
+    try:
+        return filled(config, profile)
+    except Exception as error:  # noqa: BLE001 - what features mean does not depend on it
+        logger.warning("whether they are live is not known: %s", error)
+        return None
 
 
 def _whole(header: str) -> Column:

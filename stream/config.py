@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from features.grammar import duration_us
 from stream.secret import Secret, learn, masked, passwords_in
 from stream.security import IN_THE_CLEAR, SECRETS, KafkaSecurity, SecurityError, kafka_security, secrets_in
 
@@ -45,6 +46,7 @@ SERVERS = (
     "schema_registry_ca_file",
     "model_key_file",
     "model_trusted_keys",
+    "snapshot_every",
 )
 """The same without flags."""
 
@@ -87,6 +89,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     registry: Registry | None = None
     model_key_file: Path | None = None  # what the learner signs with; None: made in `dir`
     model_trusted_keys: Path | None = None  # whose snapshots scorers accept; None: in `dir`
+    snapshot_every_us: int = 0  # so often a score worker takes a snapshot of the feature store; 0: never
     given: dict[str, str] = {}  # what was set beside the flags' settings, without secrets: see SERVERS
 
     @property
@@ -150,6 +153,7 @@ def load(
         registry=_registry(given, secrets),
         model_key_file=_existing(given, "model_key_file"),
         model_trusted_keys=_existing(given, "model_trusted_keys"),
+        snapshot_every_us=_every(given),
         given={name: given[name] for name in (*SERVERS, *SECRET_FILES) if name in given},
     )
 
@@ -241,6 +245,14 @@ def _share(given: Mapping[str, str], environ: Mapping[str, str]) -> float:
     if not 0 <= share <= 1:
         raise ConfigError(f"WEIR_TRACES is {text!r}: the share of chunks to trace is expected, 0 to 1")
     return share
+
+
+def _every(given: Mapping[str, str]) -> int:
+    text = given.get("snapshot_every", "")
+    try:
+        return duration_us(text) if text else 0
+    except ValueError as error:
+        raise ConfigError(f"WEIR_SNAPSHOT_EVERY {error}") from error
 
 
 def _installed(module: str) -> bool:

@@ -16,7 +16,8 @@ from stream.agents import OneBehind, Outlet, in_thread
 from stream.chunks import all_done
 from stream.crash_points import reached
 from stream.marks import Chunk
-from stream.score import Outputs, ScoreRole, Taken, Work
+from stream.runs import Taken
+from stream.score import Outputs, ScoreRole, Work
 from stream.watch import Watch
 
 FEW = 100

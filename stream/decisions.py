@@ -29,6 +29,9 @@ class DecisionRecord(msgspec.Struct, frozen=True, gc=False):
     late: bool = False
     approximate: bool = False
     sealed: dict[str, str] | msgspec.UnsetType = msgspec.UNSET  # personal entities: base64 of an envelope
+    warming: list[str] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )  # features without a value because they are still being filled
     v: int = 1
 
 

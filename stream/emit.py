@@ -17,6 +17,7 @@ from models.base import Reason
 from stream.codec import Decoded
 from stream.decide import APPROVE
 from stream.decisions import AlertRecord, DecisionRecord, ReasonRecord
+from stream.grounds import Basis
 from stream.keyring import NOBODY, Pair, Seal, Seals
 from stream.letters import DeadLetter
 from stream.pipeline import Champion, Decision
@@ -59,7 +60,7 @@ class Emitter:
         self._named, self._enveloped = object_of(entities), object_of([n for n in entities if n in personal])
         self._entities = tuple(entities)
         self._personal = tuple((index, name) for index, name in enumerate(entities) if name in personal)
-        self._features_version = features_version
+        self.basis = Basis(features_version)
         self._pseudonym = lru_cache(maxsize=1 << 16)(pseudonym)
         self._keyed_by = partition_by if partition_by in personal else None
 
@@ -84,14 +85,19 @@ class Emitter:
         return tuple([(name, entities[index]) for index, name in self._personal if entities[index]])
 
     def outgoing(
-        self, made: Sequence[Decision], keys: Sequence[bytes | None], decided_at: str, seals: Seals = NOBODY
+        self,
+        made: Sequence[Decision],
+        keys: Sequence[bytes | None],
+        decided_at: str,
+        seals: Seals = NOBODY,
+        basis: Basis | None = None,
     ) -> tuple[list[Outgoing], list[Outgoing]]:
         """Decisions and alerts for the log, of events whose records had these `keys`.
 
-        `seals` has everybody whom the events are about, or nobody.
+        `seals` has everybody whom the events are about, or nobody; `basis` is what they rest on, if not on the features' own.
         """
         people = self._people([each.event for each in made], seals)
-        records = self._records(made, people, decided_at)
+        records = self._records(made, people, decided_at, basis or self.basis)
         keys = self._keys(people, keys)
         alerts = [
             Outgoing(key, encode(self.alert(record)))
@@ -103,7 +109,7 @@ class Emitter:
     def lines(self, made: Sequence[Decision], decided_at: str) -> list[bytes]:
         """Decisions as they stand on the log, with nothing sealed."""
         people = self._people([each.event for each in made], NOBODY)
-        return encode_many(self._records(made, people, decided_at))
+        return encode_many(self._records(made, people, decided_at, self.basis))
 
     def _people(self, events: Sequence[Transaction], seals: Seals) -> People:
         """What may be known of the people whom events are about."""
@@ -136,7 +142,9 @@ class Emitter:
         """The keys as they may be kept. Equal ones stay equal, so decisions of one card keep their order."""
         return keys if self._keyed_by is None else [each.encode() for each in people.hashes[self._keyed_by]]
 
-    def _records(self, made: Sequence[Decision], people: People, decided_at: str) -> list[DecisionRecord]:
+    def _records(
+        self, made: Sequence[Decision], people: People, decided_at: str, basis: Basis
+    ) -> list[DecisionRecord]:
         """Complete records to be written: what of them is a struct is written as the dict that a reader finds."""
         events = [each.event for each in made]
         columns: dict[str, Iterable[object]] = {
@@ -148,12 +156,13 @@ class Emitter:
             "event_time": [utc_text(event.time_us) for event in events],
             "arrived_us": [event.arrived_us for event in events],
             "decided_at": [decided_at] * len(made),
-            "features_version": [self._features_version] * len(made),
+            "features_version": [basis.version] * len(made),
             "entities": self._kept(events, people),
             "amount": [event.amount for event in events],
             "currency": [event.currency for event in events],
             "body": [event.body.hex() for event in events],
             "sealed": people.sealed,
+            "warming": [list(basis.warming) if basis.warming else UNSET] * len(made),
         }
         columns |= self._of_answers([each.applied for each in made])
         columns |= _of_champions([each.champion for each in made])

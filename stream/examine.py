@@ -13,6 +13,7 @@ import msgspec
 from features.profile import Profile
 from features.profile import load as load_profile
 from features.redis_server import redis_facts
+from features.store import StoreUnavailable
 from stream import bootstrap, doctor
 from stream.broker import directory_of
 from stream.config import SECRET_FILES, Config
@@ -20,6 +21,7 @@ from stream.decisions import TRANSACTIONS
 from stream.doctor import Finding, Reader, State
 from stream.embedded.log import Log
 from stream.embedded.server import running
+from stream.filled import filled
 from stream.lag import waiting
 from stream.readiness import READS
 from stream.review.ledger import Ledger
@@ -60,6 +62,7 @@ def examine(config: Config) -> Examination:
     ask("profile", lambda: doctor.check_profile(load_profile(config.profile)))
     ask("database", lambda: _database(config))
     ask("redis", lambda: _redis(config))
+    ask("features", lambda: _features(config))
     ask("keys", lambda: _modes(config))
     ask("encryption", lambda: _encryption(config))
     ask("schema registry", lambda: _registry(config))
@@ -99,6 +102,17 @@ def _redis(config: Config) -> Iterable[Finding]:
         for finding in doctor.check_redis(facts):
             yield msgspec.structs.replace(finding, check=f"redis {node}".rstrip())
         yield doctor.check_clock(f"Redis {node}".rstrip(), facts.now_s, before, time.time())
+
+
+def _features(config: Config) -> Iterable[Finding]:
+    """Are the profile's features live?"""
+    try:
+        told = filled(config, load_profile(config.profile))
+    except StoreUnavailable:
+        return  # which is told of Redis itself
+    if told is not None:
+        mend = "a score worker of this profile fills them and changes over; without one `weir prime` does"
+        yield Finding("features", State.NOTE, str(told), mend)
 
 
 def _modes(config: Config) -> Iterable[Finding]:

@@ -9,17 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from hashlib import blake2b
 from itertools import groupby
-from pathlib import Path
 from typing import Self
 
-from features.events import Label, Transaction
 from features.store import Batch, FeatureStore, Run, Source
 from stream.codec import Codec
-from stream.files import PARCEL, EventFile, Refused
 from stream.records import TP, LogReader, Record
-from stream.score import Taken, run_of
+from stream.runs import Taken, run_of
 
 BATCH = 4_000
 """Records of one round trip."""
@@ -75,16 +71,22 @@ def fill_from_log(
     held: Mapping[TP, int],
     until: Mapping[TP, int],
     told: Told = lambda count: None,
+    *,
+    beyond: bool = False,
 ) -> None:
     """Apply each partition's records from `starts` up to `until`; of what lies before the store holds all up to `held`.
 
-    Where the log begins behind `held` its records follow all the same: whoever calls knows that nothing needs the gap.
+    With `beyond` what is read behind that is applied too: ends that were asked for one after the other are of no one
+    moment, and to stop at each would bring the records between them out of the log's order. Where the log begins behind
+    `held` its records follow all the same: whoever calls knows that nothing needs the gap.
     """
     at = {tp: min(start, held.get(tp, 0)) for tp, start in starts.items()}
     with closing(open_log(starts)) as reader:
         while any(reader.positions[tp] < end for tp, end in until.items()):
             records = reader.fetch(BATCH)
-            wanted = [each for each in records if each.offset < until[TP(each.topic, each.partition)]]
+            wanted = [
+                each for each in records if beyond or each.offset < until[TP(each.topic, each.partition)]
+            ]
             filler.apply(list(_runs(codec, wanted, at)))
             told(len(wanted))
     filler.rest()
@@ -96,48 +98,6 @@ def _runs(codec: Codec, records: Sequence[Record], at: dict[TP, int]) -> Iterato
         some = list(group)
         before, at[tp] = at[tp], some[-1].offset + 1
         yield run_of(codec.decode_many(some), Taken(some, Source(*tp, before, at[tp])))
-
-
-def fill_from_file(
-    filler: Filler, file: EventFile, name: str, held: int, told: Told = lambda count: None
-) -> None:
-    """Apply a file's events and labels, in the order in which they arrived, from the `held`th of them on.
-
-    `told` hears how many rows were read so far.
-    """
-    at, runs = 0, list[Run]()
-    for some in _parcels(file.events()):
-        ends = at + len(some)
-        if ends > held:
-            runs.append(Run(some, Source(HISTORY + name, 0, at, ends, range(at, ends))))
-        at = ends
-        if len(runs) >= BATCH // PARCEL:
-            filler.apply(runs)
-            runs = []
-            told(file.done)
-    filler.apply(runs)
-    filler.rest()
-    told(file.done)
-
-
-def _parcels(
-    batches: Iterable[Sequence[Transaction | Label | Refused]],
-) -> Iterator[list[Transaction | Label]]:
-    """The pieces that `weir send` and a replay make of a history, so that each event meets the same labels."""
-    for batch in batches:
-        for start in range(0, len(batch), PARCEL):
-            some = batch[start : start + PARCEL]
-            labels = [each for each in some if isinstance(each, Label)]
-            yield [*labels, *[each for each in some if isinstance(each, Transaction)]]
-
-
-def name_of(path: Path, *settings: object) -> str:
-    """What stands for a file's content, read with these settings: how far it was applied is kept under this name."""
-    digest = blake2b(repr(settings).encode(), digest_size=8)
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def held_of(store: FeatureStore, tps: Iterable[TP]) -> dict[TP, int]:

@@ -134,7 +134,7 @@ class NumberedLog:
             return None
         self.counts["records"] += 1
         foreign = made.features_version != self._version
-        wanted = not foreign and made.seq > 0 and self._sampled(made.event_id)
+        wanted = not foreign and not made.warming and made.seq > 0 and self._sampled(made.event_id)
         return (
             made.event_id,
             foreign,

@@ -16,10 +16,9 @@ from typing import NamedTuple
 import msgspec
 
 from features.compute import Plan
-from features.generations import Generation, Live, mapping_hash
+from features.generations import Generation, Live
 from features.profile import Profile
-from features.redis_generations import RedisLive
-from features.redis_store import FORMAT
+from features.redis_generations import RedisLive, generation_of
 from features.store import FeatureStore
 from stream import bootstrap
 from stream.broker import progress_for, reader_for
@@ -28,7 +27,8 @@ from stream.config import Config
 from stream.decisions import LABELS, TRANSACTIONS
 from stream.extents import extents
 from stream.files import EventFile
-from stream.filling import HISTORY, Filler, Open, fill_from_file, fill_from_log, held_of, name_of
+from stream.filling import HISTORY, Filler, Open, fill_from_log, held_of
+from stream.filling_history import fill_from_file, name_of
 from stream.progress import tracking
 from stream.records import TP
 from stream.start import Keeper, Start
@@ -79,11 +79,6 @@ class Parts(NamedTuple):
     codec: Codec
     live: Live
     open_log: Open
-
-
-def generation_of(profile: Profile) -> Generation:
-    """The generation that a profile's state belongs to."""
-    return Generation(FORMAT, profile.features, mapping_hash(profile.source))
 
 
 def history(
@@ -199,7 +194,7 @@ def _from_log(
                     came += count
                     tracker.at(came)
 
-                fill_from_log(filler, using.codec, using.open_log, starts, held, ends, told)
+                fill_from_log(filler, using.codec, using.open_log, starts, held, ends, told, beyond=True)
             done += came
             if behind <= NEAR:
                 return done

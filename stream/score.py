@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from features.events import Event
-from features.store import Batch, FeatureStore, Run, Source, Status
+from features.store import Batch, FeatureStore, Status
 from stream.champion import ChampionFeed
 from stream.codec import Codec, Decoded
 from stream.decisions import ALERTS, DECISIONS
 from stream.emit import Emitter, now_text
+from stream.grounds import Basis, Ground, Grounds, Settled
 from stream.keyring import NOBODY, Keyring, Seals
 from stream.letters import CONFLICT, FATAL, REASONS, DeadLetter, LetterOffice
 from stream.pipeline import Answer, Decision, Pipeline, Refused
 from stream.records import TP, Outgoing, Record
+from stream.runs import Taken, run_of
 from stream.watch import UNSEEN, Passing, Reading, counted
 
 DECIDED = (Status.FRESH, Status.DUPLICATE, Status.LATE)
@@ -24,14 +25,6 @@ DECIDED = (Status.FRESH, Status.DUPLICATE, Status.LATE)
 
 Outputs = dict[str, list[Outgoing]]
 """Topic (without a tenant's prefix) -> records for it, in order."""
-
-
-class Taken(NamedTuple):
-    """A run of one partition's records, and where it lies there."""
-
-    records: Sequence[Record]
-    source: Source | None = None
-    condemned: str = ""  # why they are not to be looked at, but become dead letters
 
 
 @dataclass(slots=True)
@@ -46,6 +39,7 @@ class Work:
     events: Sequence[Event]
     batch: Batch
     ask: Callable[[Sequence[Decoded]], Seals]
+    basis: Basis
     seen: Passing = UNSEEN
     seals: Seals = field(default_factory=dict)
 
@@ -75,8 +69,12 @@ class ScoreRole:
         champions: ChampionFeed,
         office: LetterOffice,
         keyring: Keyring | None = None,
+        grounds: Grounds | None = None,
     ) -> None:
-        """`counts` tells what happened since the start, for metrics. Without a keyring nothing is personal."""
+        """`counts` tells what happened since the start, for metrics. Without a keyring nothing is personal.
+
+        Without `grounds` all rests on the pipeline's store.
+        """
         self.counts: Counter[str] = Counter()
         self.rungs: Counter[str] = Counter()  # of decisions
         self.buried: Counter[str] = Counter(dict.fromkeys(REASONS, 0))  # dead letters, by the kind of reason
@@ -86,6 +84,7 @@ class ScoreRole:
         self._champions = champions
         self._keyring = keyring
         self._office = office
+        self._grounds = grounds or Settled(Ground(pipeline.store, emitter.basis))
 
     def run(self, records: Sequence[Record]) -> Outputs:
         """All of one run's way: every record ends in a decision, a label applied, or a dead letter."""
@@ -114,7 +113,7 @@ class ScoreRole:
 
     def positions(self) -> dict[TP, int]:
         """How far the store holds each partition."""
-        return {TP(*place): offset for place, offset in self._pipeline.store.positions().items()}
+        return {TP(*place): offset for place, offset in self._grounds.now.store.positions().items()}
 
     def prepare(self, *taken: Taken, seen: Passing = UNSEEN) -> Work:
         """Decode a batch, and pack it for the store."""
@@ -124,9 +123,10 @@ class ScoreRole:
         everything = [event for some in decoded for event in some]
         records = [record for each in taken for record in each.records]
         events = [event for run in runs for event in run.events]
+        ground = self._grounds.under([run.source for run in runs if run.source is not None])
         with seen.stage("pack"):
-            batch = self._pipeline.store.batch(runs)
-        return Work(records, everything, events, batch, self._seals, seen)
+            batch = ground.store.batch(runs)
+        return Work(records, everything, events, batch, self._seals, ground.basis, seen)
 
     def _seals(self, decoded: Sequence[Decoded]) -> Seals:
         return self._keyring.seals(self._emitter.people(decoded)) if self._keyring else NOBODY
@@ -156,7 +156,7 @@ class ScoreRole:
                 for record, each in zip(work.records, placed, strict=True)
                 if isinstance(each, Decision)
             ]
-            self._decided(outputs, made, keys, work.seals)
+            self._decided(outputs, made, keys, work)
         labels = sum(each is None for each in placed)
         if len(made) + labels < len(placed):
             self._bury(outputs, work, placed)
@@ -164,9 +164,9 @@ class ScoreRole:
         return outputs
 
     def _decided(
-        self, outputs: Outputs, made: Sequence[Decision], keys: Sequence[bytes | None], seals: Seals
+        self, outputs: Outputs, made: Sequence[Decision], keys: Sequence[bytes | None], work: Work
     ) -> None:
-        outputs[DECISIONS], alerts = self._emitter.outgoing(made, keys, now_text(), seals)
+        outputs[DECISIONS], alerts = self._emitter.outgoing(made, keys, now_text(), work.seals, work.basis)
         if alerts:
             outputs[ALERTS] = alerts
             self.counts["alerts"] += len(alerts)
@@ -189,13 +189,3 @@ class ScoreRole:
             self.counts["dead_letters"] += 1
             self.buried[letter.kind] += 1
             outputs.setdefault(letter.topic + ".dlq", []).append(self._office.outgoing(letter, work.seals))
-
-
-def run_of(decoded: Sequence[Decoded], taken: Taken) -> Run:
-    """What of a run of records the store is to see, and where each of it lies."""
-    events = [event for event in decoded if not isinstance(event, DeadLetter)]
-    if taken.source is None:
-        return Run(events)
-    placed = zip(taken.records, decoded, strict=True)
-    offsets = [record.offset for record, event in placed if not isinstance(event, DeadLetter)]
-    return Run(events, taken.source._replace(offsets=offsets))

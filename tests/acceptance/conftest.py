@@ -11,6 +11,7 @@ import pytest
 
 from stream.simulate.generator import Settings, Simulator
 from tests.acceptance import harness
+from tests.acceptance.generations import from_the_beginning, newer  # noqa: F401 - fixtures of several modules
 
 
 @pytest.fixture

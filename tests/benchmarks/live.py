@@ -42,7 +42,7 @@ from stream.embedded.transport import FETCH
 from stream.files import EventFile, Parcel
 from stream.probes import addresses, fetched
 from stream.records import TP, Record
-from stream.score import Taken
+from stream.runs import Taken
 from stream.watching import METRICS
 from tests.benchmarks import handbook, textbook
 from tests.benchmarks.handbook import say

@@ -60,6 +60,24 @@ class SimRedis:
             self.apply(call)
 
 
+class SimLive:
+    """What is live: the one feature set that there is (features.redis_generations.RedisLive)."""
+
+    def __init__(self, *_: Any) -> None:
+        self._live: Any = None
+
+    def read(self) -> Any:
+        return self._live
+
+    def swap(self, generation: Any) -> None:
+        self._live = generation
+
+    claim = swap
+
+    def close(self) -> None:
+        pass
+
+
 class SimStore:
     """A client of it, in place of features.redis_store.RedisFeatureStore."""
 

@@ -14,10 +14,10 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from features import redis_store
+from features import redis_generations, redis_store
 from features.profile import load
 from models import codec as model_codec
-from stream import agents, bootstrap, chunks, conveyor, labels, publishing, records
+from stream import agents, bootstrap, chunks, conveyor, labels, publishing, records, snapshots
 from stream import app as apps
 from stream.config import Config
 from stream.decide import AlertBudget
@@ -27,7 +27,7 @@ from stream.review import learning, ledger
 from stream.sealing import Sealer
 from tests.simulation.faust import SimApp
 from tests.simulation.models import SimPublisher, SimTail
-from tests.simulation.redis import SimStore
+from tests.simulation.redis import SimLive, SimStore
 from tests.simulation.scorers import Swapped, Tally
 
 SEALER = Sealer(bytes(32))
@@ -124,6 +124,8 @@ def wired() -> Iterator[None]:
             ledger: {"reached": _reached},
             learning: {"reached": _reached},
             publishing: {"Follower": Reader},
+            snapshots: {"put_back": lambda *_: False},
+            redis_generations: {"RedisLive": SimLive},
             redis_store: {"RedisFeatureStore": lambda *_, **__: SimStore(running)},
         }.items():
             for name, value in names.items():

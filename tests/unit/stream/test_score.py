@@ -14,7 +14,8 @@ from stream.keyring import Keyring, opened
 from stream.letters import AsItCame, LetterOffice, as_it_came
 from stream.pipeline import Champion, Pipeline
 from stream.records import TP, Record
-from stream.score import ScoreRole, Taken
+from stream.runs import Taken
+from stream.score import ScoreRole
 from stream.sealing import Sealer, SealError
 from tests.unit.stream.fakes import AmountScorer, AmountStore, InMemoryKeys
 

@@ -66,6 +66,7 @@ WRITTEN = [
     ("decision_late.v1.json", msgspec.structs.replace(DECISION, threshold=None, late=True, approximate=True)),
     ("alert.v1.json", ALERT),
     ("decision_sealed.v1.json", msgspec.structs.replace(DECISION, sealed={"customer": "AgHN3w=="})),
+    ("decision_warming.v1.json", msgspec.structs.replace(DECISION, warming=["customer_ratio_amount_30d"])),
     ("alert_sealed.v1.json", msgspec.structs.replace(ALERT, sealed={"customer": "AgHN3w=="})),
     ("label.v1.json", msgspec.structs.replace(LABEL, reverses=None)),
     ("label_reversing.v1.json", LABEL),
@@ -145,6 +146,7 @@ def test_a_record_comes_back_as_it_was_written(
         "dict[str, str]": st.dictionaries(TEXT, TEXT, max_size=2),
         "dict[str, str] | msgspec.UnsetType": st.just(msgspec.UNSET)
         | st.dictionaries(TEXT, TEXT, max_size=2),
+        "list[str] | msgspec.UnsetType": st.just(msgspec.UNSET) | st.lists(TEXT, max_size=2),
         "dict[str, float | None]": st.dictionaries(TEXT, st.none() | FINITE, max_size=2),
     }
     values = {
