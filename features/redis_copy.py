@@ -63,7 +63,7 @@ def layout(url: str | None) -> str:
 
 def servers(url: str) -> list[str]:
     """The addresses under which all data can be fetched: of a cluster, each node's. Raises StoreUnavailable."""
-    with _told(url):
+    with told_of(url):
         return servers_of(url, ANSWER_WITHIN_S)
 
 

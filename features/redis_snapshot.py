@@ -20,7 +20,8 @@ import redis
 
 from features.redis_copy import Entry, escaped, head_of, read, told_of, write
 from features.redis_generations import live_key
-from features.redis_store import ANSWER_WITHIN_S, shown
+from features.redis_patience import shown
+from features.redis_store import ANSWER_WITHIN_S
 from features.store import StoreUnavailable
 
 PIECE = 1 << 20

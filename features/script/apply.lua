@@ -41,6 +41,8 @@ end
 
 -- what is forgotten leaves a little with every call
 
+local PLACE_OF_TOUCHED, END_OF_TOUCHED = tostring(8 * TOUCHED - 8), tostring(8 * TOUCHED - 1)
+
 local function forget()
   local epoch = epochs[1]
   if #epochs < 2 or clock - (epoch + 1) * plan.epoch <= plan.dead then
@@ -54,16 +56,19 @@ local function forget()
     call('UNLINK', unpack(keys))
   end
   cursor = cursor + #keys
-  local names = call('SPOP', base .. 's' .. epoch, plan.sweep)
+  local most = plan.sweep + #opened -- more than a call can add
+  local names, dead = call('SPOP', base .. 's' .. epoch, most), {}
   for _, name in ipairs(names) do
-    local touched = call('GETRANGE', base .. name, 8 * TOUCHED - 8, 8 * TOUCHED - 1)
+    local touched = call('GETRANGE', base .. name, PLACE_OF_TOUCHED, END_OF_TOUCHED)
     if touched ~= '' and clock - decode('<d', touched) > plan.dead then
-      local digest = sub(name, 2)
-      local more = sub(name, 1, 1) == 't' and 'd' or 'c'
-      call('UNLINK', base .. name, base .. more .. digest)
+      dead[#dead + 1] = base .. name
+      dead[#dead + 1] = base .. (sub(name, 1, 1) == 't' and 'd' or 'c') .. sub(name, 2)
     end
   end
-  if cursor >= plan.shards and #names < plan.sweep then
+  for first = 1, #dead, SOME do
+    call('UNLINK', unpack(dead, first, min(first + SOME - 1, #dead)))
+  end
+  if cursor >= plan.shards and #names < most then
     cursor = 0
     table.remove(epochs, 1)
   end

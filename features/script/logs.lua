@@ -67,10 +67,16 @@ local function view(log, from, to)
   if to <= log.ahead then
     return log.bytes, first + 1, last
   end
-  if log.buffer ~= '' then
+  if log.buffer ~= '' and last > offset(log, log.h[N]) - #log.buffer then
     write_out(log)
   end
   return call('GETRANGE', log.key, first, last - 1), 1, last - first
+end
+
+-- The end of a range of at most `count` records from `from` on that can be viewed at once.
+local function within(log, from, count)
+  local to = min(from + count, log.h[N])
+  return from < log.ahead and min(to, log.ahead) or to
 end
 
 local function slice(log, from, to)

@@ -29,34 +29,74 @@ local function sum(log, o, tail, front)
   return hi + more_hi - less_hi, lo + more_lo - less_lo
 end
 
--- What the records say that is in no sum: extremes (two limbs each), squares (four limbs), and of each field its counts.
-local function survey(log, tail, front, extra)
-  local shape = log.shape
-  local size, extremes, squares, sets, first = shape.record, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, {}, true
+-- What a window's records say that is in no sum: extremes (two limbs each), squares (four limbs), and of each field how often it
+-- has each value.
+local function nothing_yet(shape)
+  local told = { extremes = { 0, 0, 0, 0 }, squares = { 0, 0, 0, 0 }, sets = {}, first = true }
   for f = 1, #shape.fields do
-    sets[f] = {}
+    told.sets[f] = {}
   end
-  local records = slice(log, tail, front)
-  if extra then
-    records = records .. pack(RECORD, 0, 0, extra.hi, extra.lo) .. extra.rest
-  end
-  for pos = 1, #records, size do
+  return told
+end
+
+-- Counts records in (step 1), or out (-1): extremes that leave are stale.
+local function gather(shape, records, start, finish, step, told)
+  for pos = start, finish, shape.record do
     local _, _, hi, lo = decode(RECORD, records, pos)
-    local rest = pos + RECORD_SIZE
-    widen(extremes, 1, hi, lo, first)
-    first = false
-    for i, limb in ipairs(shape.squares and { decode(SQUARE, records, rest) } or {}) do
-      squares[i] = (squares[i] or 0) + limb -- the fifth is the place behind
+    local rest, e = pos + RECORD_SIZE, told.extremes
+    if step > 0 then
+      widen(e, 1, hi, lo, told.first)
+      told.first = false
+    else
+      told.stale = told.stale or (hi == e[1] and lo == e[2]) or (hi == e[3] and lo == e[4])
+    end
+    if shape.squares then
+      local a, b, c, d = decode(SQUARE, records, rest)
+      local squares = told.squares
+      squares[1], squares[2] = squares[1] + step * a, squares[2] + step * b
+      squares[3], squares[4] = squares[3] + step * c, squares[4] + step * d
     end
     for f = 1, #shape.fields do
       local from = rest + shape.values + 8 * f - 8
       local value = sub(records, from, from + 7)
       if value ~= NOTHING then
-        sets[f][value] = (sets[f][value] or 0) + 1
+        told.sets[f][value] = (told.sets[f][value] or 0) + step
       end
     end
   end
-  return extremes, squares, sets
+end
+
+local function gather_from(log, from, to, step, told)
+  while from < to do
+    local records, start, finish = view(log, from, min(from + 256, to))
+    gather(log.shape, records, start, finish, step, told)
+    from = from + 256
+  end
+end
+
+-- What the records [tail, front) say: from the accumulators and what lies between, where that is less to read. `near` is then set,
+-- and the sets hold what is to be added to the counts that are kept.
+local function survey(log, o, tail, front)
+  local h, shape = log.h, log.shape
+  local from, to, told = h[o], h[FRONT], nothing_yet(shape)
+  if front - tail <= abs(to - front) + abs(tail - from) or tail > to or from > front then
+    gather_from(log, tail, front, 1, told)
+    return told
+  end
+  told.near, told.first = true, false
+  told.extremes = shape.extremes and { h[o + 4], h[o + 5], h[o + 6], h[o + 7] } or told.extremes
+  local at = o + shape.at_squares
+  told.squares = shape.squares and { h[at], h[at + 1], h[at + 2], h[at + 3] } or told.squares
+  gather_from(log, front, to, -1, told)
+  gather_from(log, from, tail, -1, told)
+  gather_from(log, to, front, 1, told)
+  gather_from(log, tail, from, 1, told)
+  if shape.extremes and told.stale then
+    local again = nothing_yet(shape)
+    gather_from(log, tail, front, 1, again)
+    told.extremes = again.extremes
+  end
+  return told
 end
 
 -- How many records have a value, how many values there are, how alike they are (the sum of the squares of their counts), and
@@ -67,6 +107,27 @@ local function counts_of(set, value)
     total, distinct, alike = total + count, distinct + 1, alike + count * count
   end
   return total, distinct, alike, set[value] or 0
+end
+
+-- The same of a window's own counts and what is to be added to them.
+local function counts_near(log, o, f, added, value)
+  local h, at, names, values = log.h, o + log.shape.at_fields + 3 * f - 3, {}, {}
+  local total, distinct, alike, own = h[at], h[at + 1], h[at + 2], 0
+  added[value] = added[value] or 0
+  for each in pairs(added) do
+    values[#values + 1], names[#names + 1] = each, count_of(o, f, each)
+  end
+  for first = 1, #names, SOME do
+    local counts = call('HMGET', base .. 'd' .. log.digest, unpack(names, first, min(first + SOME - 1, #names)))
+    for n = 1, #counts do
+      local each, before = values[first + n - 1], tonumber(counts[n] or 0)
+      local after = before + added[each]
+      total, alike = total + added[each], alike + after * after - before * before
+      distinct = distinct + (after > 0 and 1 or 0) - (before > 0 and 1 or 0)
+      own = each == value and after or own
+    end
+  end
+  return total, distinct, alike, own
 end
 
 -- Writes into raw from `at` on: (count, sum) of each window; then of each, where they are asked for, the extremes, the sum of the
@@ -92,7 +153,13 @@ local function peek(log, now, at, event, extra)
   local at_starts = at_squares + (shape.squares and windows or 0)
   local at_fields = at_starts + (shape.starts and windows or 0)
   for w, tail in ipairs(tails) do
-    local extremes, squares, sets = survey(log, tail, front, extra)
+    local o = FIXED + 1 + (w - 1) * shape.stride
+    local told = survey(log, o, tail, front)
+    if extra then
+      told.first = tail == front
+      gather(shape, pack(RECORD, 0, 0, extra.hi, extra.lo) .. extra.rest, 1, 1, 1, told)
+    end
+    local extremes, squares, sets = told.extremes, told.squares, told.sets
     if shape.extremes then
       raw[at + 2 * w - 2], raw[at + 2 * w - 1] = whole(extremes[1], extremes[2]), whole(extremes[3], extremes[4])
     end
@@ -104,7 +171,12 @@ local function peek(log, now, at, event, extra)
     end
     for f, field in ipairs(shape.fields) do
       local i = at_fields
-      raw[i], raw[i + 1], raw[i + 2], raw[i + 3] = counts_of(sets[f], event.values[field + 1])
+      local value = event.values[field + 1]
+      if told.near then
+        raw[i], raw[i + 1], raw[i + 2], raw[i + 3] = counts_near(log, o, f, sets[f], value)
+      else
+        raw[i], raw[i + 1], raw[i + 2], raw[i + 3] = counts_of(sets[f], value)
+      end
       at_fields = i + 4
     end
   end

@@ -83,7 +83,7 @@ local function leave(log, o, limit, to)
   local size, front, n, tail = shape.record, h[FRONT], h[N], h[o]
   local block, stale, last, stopped = 4, false, nil, false
   while tail < n and not stopped do
-    local records, start, finish = view(log, tail, min(tail + block, n))
+    local records, start, finish = view(log, tail, within(log, tail, block))
     for pos = start, finish, size do
       local time, _, hi, lo = decode(RECORD, records, pos)
       if time > limit and tail >= to then
@@ -236,22 +236,35 @@ local function cut_run(log)
   end
 end
 
+-- The first record later than `limit`; a string in which the one before it and it stand, and where the one before it begins.
+local function aged(log, limit)
+  local head, n, size = log.h[HEAD], log.h[N], log.shape.record
+  local near = within(log, head, 8)
+  local records, start = view(log, head, near)
+  for to = head + 1, near - 1 do
+    if decode('<d', records, start + (to - head) * size) > limit then
+      return to, records, start + (to - head - 1) * size
+    end
+  end
+  local to = search(log, near, n, limit)
+  records, start = view(log, to - 1, to + 1)
+  return to, records, start
+end
+
 local function trim(log)
   local h, shape = log.h, log.shape
   local limit, head, n = h[NEWEST] - shape.keep, h[HEAD], h[N]
   if h[HEAD_TIME] > limit and n - head <= shape.records then
     return
   end
-  local to = head
+  local to, records, at = head, '', 1
   if h[HEAD_TIME] <= limit then
-    local near = min(head + 8, n)
-    to = search(log, head, near, limit)
-    if to == near then
-      to = search(log, near, n, limit)
-    end
+    to, records, at = aged(log, limit)
   end
-  to = max(to, n - shape.records)
-  local records, at = view(log, to - 1, to + 1)
+  if to < n - shape.records then
+    to = n - shape.records
+    records, at = view(log, to - 1, to + 1)
+  end
   local time, tie = decode(PLACE, records, at)
   local head_time = decode('<d', records, at + shape.record)
   if time > h[FLOOR] or (time == h[FLOOR] and tie > h[FLOOR_TIE]) then

@@ -176,6 +176,28 @@ def test_what_is_forgotten_leaves_the_server(server, monkeypatch):
     assert max(sizes[20:]) < 1.2 * max(sizes[8:20])
 
 
+def test_values_that_come_once_leave_as_fast_as_new_ones_come(server, monkeypatch):
+    monkeypatch.setattr(packing, "SHARDS", 64)
+    entities, day, a_day, days = ("card", "shop", "device"), 24 * HOUR, 640, 12
+    features = FeatureSet(
+        tuple(Feature(f"{each}_count", Kind.COUNT, each, day * SECOND) for each in entities),
+        entities,
+        remember_us=day * SECOND,
+        label_horizon_us=day * SECOND,
+    )
+    store = store_at(server, features)
+    once = [
+        transaction(f"t{at}", at * day / a_day, entities=(f"c{at}", f"s{at}", f"d{at}"))
+        for at in range(days * a_day)
+    ]
+    for start in range(0, len(once), 32):
+        store.apply(once[start : start + 32])
+    logs = len(list(client_of(server).scan_iter("*}t*", count=1000)))
+    assert logs <= 5 * a_day * len(entities), (
+        "a day in windows, one of lateness, one ahead, and two half ones"
+    )
+
+
 def test_values_that_left_their_windows_leave_the_counts_of_distinct_ones(server):
     features = FeatureSet((Feature("shops", Kind.DISTINCT, "card", SECOND, "shop"),), ("card", "shop"))
     store, client = store_at(server, features), client_of(server)
