@@ -92,9 +92,7 @@ local function survey(log, o, tail, front)
   gather_from(log, to, front, 1, told)
   gather_from(log, tail, from, 1, told)
   if shape.extremes and told.stale then
-    local again = nothing_yet(shape)
-    gather_from(log, tail, front, 1, again)
-    told.extremes = again.extremes
+    rescan(log, told.extremes, 1, tail, front)
   end
   return told
 end

@@ -10,13 +10,14 @@ local function widen(t, at, hi, lo, first)
   end
 end
 
-local function rescan(log, o, from, to)
-  local h, size, first = log.h, log.shape.record, true
-  h[o + 4], h[o + 5], h[o + 6], h[o + 7] = 0, 0, 0, 0
+-- Writes the lowest and the highest amount of records [from, to) into a table from `at` on.
+local function rescan(log, t, at, from, to)
+  local size, first = log.shape.record, true
+  t[at], t[at + 1], t[at + 2], t[at + 3] = 0, 0, 0, 0
   local records, start, finish = view(log, from, to)
   for pos = start, finish, size do
     local _, _, hi, lo = decode(RECORD, records, pos)
-    widen(h, o + 4, hi, lo, first)
+    widen(t, at, hi, lo, first)
     first = false
   end
 end
@@ -113,7 +114,7 @@ local function leave(log, o, limit, to)
     h[o + 1] = INF
   end
   if stale then
-    rescan(log, o, tail, max(tail, front))
+    rescan(log, h, o + 4, tail, max(tail, front))
   end
   return last
 end
