@@ -10,13 +10,14 @@ local function widen(t, at, hi, lo, first)
   end
 end
 
-local function rescan(log, o, from, to)
-  local h, size, first = log.h, log.shape.record, true
-  h[o + 4], h[o + 5], h[o + 6], h[o + 7] = 0, 0, 0, 0
+-- Writes the lowest and the highest amount of records [from, to) into a table from `at` on.
+local function rescan(log, t, at, from, to)
+  local size, first = log.shape.record, true
+  t[at], t[at + 1], t[at + 2], t[at + 3] = 0, 0, 0, 0
   local records, start, finish = view(log, from, to)
   for pos = start, finish, size do
     local _, _, hi, lo = decode(RECORD, records, pos)
-    widen(h, o + 4, hi, lo, first)
+    widen(t, at, hi, lo, first)
     first = false
   end
 end
@@ -25,10 +26,15 @@ local function count_of(o, f, value)
   return o .. ':' .. f .. ':' .. value
 end
 
+-- The fields whose values are counted in the window that stands at `o`.
+local function asked(shape, o)
+  return shape.asked[(o - FIXED - 1) / shape.stride + 1]
+end
+
 -- Counts the values of a record in or out.
 local function tally(log, o, rest, step)
   local h, shape = log.h, log.shape
-  for f = 1, #shape.fields do
+  for _, f in ipairs(asked(shape, o)) do
     local value = sub(rest, shape.values + 8 * f - 7, shape.values + 8 * f)
     if value ~= NOTHING then
       local key, field, at = base .. 'd' .. log.digest, count_of(o, f, value), o + shape.at_fields + 3 * f - 3
@@ -113,7 +119,7 @@ local function leave(log, o, limit, to)
     h[o + 1] = INF
   end
   if stale then
-    rescan(log, o, tail, max(tail, front))
+    rescan(log, h, o + 4, tail, max(tail, front))
   end
   return last
 end
