@@ -29,6 +29,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, gc=False):
     late: bool = False
     approximate: bool = False
     sealed: dict[str, str] | msgspec.UnsetType = msgspec.UNSET  # personal entities: base64 of an envelope
+    shards: dict[str, int] | msgspec.UnsetType = msgspec.UNSET  # on a cluster: features.shards.numbers_of
     v: int = 1
 
 
