@@ -68,7 +68,7 @@ class ClusterFeatureStore:
         self._plan = Plan(feature_set)
         self._packer = Packer(self._plan, hash_key)
         self._shards = Shards(self._plan, self._packer, count)
-        self._merge = Merger(self._plan, Unpacker(self._plan))
+        self._merge = Merger(self._plan, Unpacker(self._plan), count)
         self.took: Callable[[float], None] = lambda seconds: None  # told how long each answer took
         self._patiently = Patience(self._url, lambda seconds: self.took(seconds))
         self._nodes = Nodes(self._url, ANSWER_WITHIN_S)

@@ -40,6 +40,7 @@ EARLY = struct.Struct("<B16sIIIBdII")
 """A label as it is packed, from the numbers that a home tells of it."""
 
 EARLY_NUMBERS = 7
+OF, EARLY_LABELS = "of", "early"
 CLAIM, TICK = b"\x03", b"\x04"
 AGAIN = 1  # mark of a label that was read again, so long after that its home may have forgotten whose it is
 TIME = struct.Struct("<d")
@@ -76,6 +77,14 @@ class Item(NamedTuple):
     claim: bytes  # what the home is given
     pieces: Sequence[Piece]  # of a label none: whoever has its event's entities gets `packed`
     packed: bytes
+
+
+class Lives(NamedTuple):
+    """What of an event lives in one shard."""
+
+    shard: int
+    entities: frozenset[str]
+    owning: bool  # whether labels of the event go there
 
 
 class Dealt(NamedTuple):
@@ -135,11 +144,21 @@ class Shards:
         self._packer, self._mask, self.count = packer, count - 1, count
         self._digests = [HEAD.size + 16 * part for part in range(len(plan.entities))]
         self._owning = frozenset(plan.owners)
+        self._names = [entity.part.entity for entity in plan.entities]
         self._end = HEAD.size + 16 * len(plan.entities)
 
     def of(self, digest: bytes) -> int:
         """The shard in which a value lives, with its parts."""
         return digest[0] & self._mask
+
+    def lives(self, event: Transaction) -> list[Lives]:
+        """Where an event's entities live."""
+        pieces = self._pieces(self._packer(event))
+        named = [frozenset(self._names[part] for part in piece.parts) for piece in pieces]
+        return [
+            Lives(piece.shard, names, not self._owning.isdisjoint(piece.parts))
+            for piece, names in zip(pieces, named, strict=True)
+        ]
 
     def items(self, runs: Sequence[Run]) -> list[Item]:
         """The events and labels of a batch, packed."""
@@ -219,9 +238,9 @@ def _blanked(digests: Sequence[bytes], parts: Sequence[int]) -> Iterator[bytes]:
 class Merger:
     """Makes one answer of those of an event's home and shards."""
 
-    def __init__(self, plan: Plan, columns: Unpacker) -> None:
-        """For answers to calls with this plan."""
-        self._plan, self._columns = plan, columns.columns
+    def __init__(self, plan: Plan, columns: Unpacker, count: int) -> None:
+        """For answers to calls with this plan, of `count` homes and as many shards."""
+        self._plan, self._columns, self._count = plan, columns.columns, count
         self._absent = [number for entity in plan.entities for number in entity.absent]
         self._spans = [(entity.start, entity.width) for entity in plan.entities]
 
@@ -258,10 +277,9 @@ class Merger:
         status = _status([each.status for each in pieces] or [home.status])
         if status is Status.CONFLICT:
             return Applied(status, home.seq, ())
-        numbers = tuple([(each.shard, each.seq) for each in pieces if each.seq])
         vector = self._plan.vector(event, self._raw(pieces))
         approximate = any(each.marks & APPROXIMATE for each in pieces)
-        return Applied(status, home.seq, vector, approximate, numbers)
+        return Applied(status, home.seq, vector, approximate, numbers_of(self._count, home, pieces))
 
     def _raw(self, pieces: Iterable[Told]) -> list[int]:
         """The numbers of all entities, each from where it lives."""
@@ -273,6 +291,19 @@ class Merger:
                 raw[start : start + width] = told[at : at + width]
                 at += width
         return raw
+
+
+def numbers_of(count: int, home: Told, pieces: Sequence[Told]) -> dict[str, int]:
+    """In which order its shards applied an event: its seq in each of them, how many they are, and how many labels came first.
+
+    An entity's events and labels are told in the order of its shard; one order for all there is none. Labels have no
+    decision that could tell their numbers: they took those between. But what came before its event followed it at once.
+
+    >>> numbers_of(16, Told(1, Status.FRESH, 9, 0, []), [Told(3, Status.FRESH, 27, 0, []), Told(6, Status.FRESH, 38, 0, [])])
+    {'of': 16, '3': 27, '6': 38}
+    """
+    told = {OF: count} | {str(each.shard): each.seq for each in pieces if each.seq}
+    return told | {EARLY_LABELS: len(home.raw) // EARLY_NUMBERS} if home.raw else told
 
 
 def _status(told: Sequence[Status]) -> Status:

@@ -10,7 +10,7 @@ the event's own times only.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -22,6 +22,8 @@ from features.events import Event, Label, Transaction
 from features.ids import IdMemory, Remembered, Said, label_key, tie_of
 from features.labelled import LabelLog
 from features.windows import NEVER, Log, Shape
+
+NOWHERE: Mapping[str, int] = {}
 
 
 class Status(StrEnum):
@@ -48,9 +50,7 @@ class Applied(msgspec.Struct, frozen=True, gc=False):
         float, ...
     ]  # the features, in the order of FeatureSet.names; empty for labels and conflicts
     approximate: bool = False  # a window was longer than the profile's bound of records per entity
-    shards: tuple[
-        tuple[int, int], ...
-    ] = ()  # on a cluster, of each shard its number and the event's seq there
+    shards: Mapping[str, int] = NOWHERE  # on a cluster: see shards.numbers_of
 
 
 class Source(NamedTuple):

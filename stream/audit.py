@@ -107,7 +107,7 @@ class Audit:
         """`max_ahead_us`: an event is at most so much later than its arrival."""
         self._log, self._since = log, log.since()
         self._features = features.features
-        self._store = InMemoryFeatureStore(features)
+        self._set, self._store = features, InMemoryFeatureStore(features)
         self._whole_us = _labels_whole_us(self._since, features)
         self._tallies = [
             Tally(each.name, self._from_us(each, max_ahead_us)) if each.entity else Tally(each.name)
@@ -116,7 +116,8 @@ class Audit:
         self._in_order = self._since == Since(None, None) and log.label_lanes <= 1
         self._labels = _Labels(log.said())
         self._taken = 0
-        self._sampled = self._differing = self._shared = self._unclaimed = 0
+        self._sampled = self._shared = self._unclaimed = 0
+        self._differing: set[tuple[str, int]] = set()
 
     def _from_us(self, feature: Feature, max_ahead_us: int) -> float:
         back_us, begun_us = looks_back_us(feature), self._since.transactions
@@ -129,16 +130,19 @@ class Audit:
     def run(self, tracker: Tracker | None = None) -> Report:
         """Recompute all, and compare what was sampled."""
         tracker = tracker or Silent()
-        for done, placed in enumerate(self._log.placed()):
-            if done % SHOWN_EVERY == 0:
-                tracker.at(done)
-            self._apply(placed)
+        shards = self._log.shards()
+        for number, shard in enumerate(shards):
+            self._begin(shard)
+            for done, placed in enumerate(self._log.placed(shard)):
+                if done % SHOWN_EVERY == 0:
+                    tracker.at((number * self._log.counts["events"] + done) // len(shards))
+                self._apply(placed)
         tracker.at(self._log.counts["events"])
         counts = self._log.counts
         return Report(
             features=tuple(self._tallies),
             sampled=self._sampled,
-            differing=self._differing,
+            differing=len(self._differing),
             shared=self._shared,
             unclaimed=self._unclaimed,
             since=self._since,
@@ -150,7 +154,16 @@ class Audit:
             **self._log.told(),
         )
 
+    def _begin(self, shard: int) -> None:
+        """Each shard of a cluster has an order of its own: what lives there is recomputed by itself."""
+        self._store = InMemoryFeatureStore(self._set)
+        self._labels, self._taken = _Labels(self._log.said(shard)), 0
+
     def _apply(self, placed: Placed) -> None:
+        if placed.lives == [""]:  # of the event alone: in no order
+            self._sampled += placed.features is not None
+            self._check(placed)
+            return
         self._say_before(placed)
         self._shared += placed.seq <= self._taken
         self._unclaimed += max(0, placed.seq - 1 - self._taken)
@@ -159,8 +172,16 @@ class Audit:
         if applied.status is Status.DUPLICATE:  # the same record twice, under one number
             self._shared -= 1
         elif placed.features is not None:
-            self._sampled += 1
-            self._differing += self._compare(placed, placed.features, applied)
+            self._sampled += placed.lives is None
+            self._compare(placed, placed.features, applied)
+        for label in placed.early:
+            [applied] = self._store.apply([label])
+            self._taken += applied.status in TOOK_A_NUMBER
+
+    def _check(self, placed: Placed) -> None:
+        if placed.features is not None:
+            [applied] = InMemoryFeatureStore(self._set).apply([placed.event])
+            self._compare(placed, placed.features, applied)
 
     def _say_before(self, placed: Placed) -> None:
         """Labels took the numbers between those of decisions; which label the first was is only known of a whole log."""
@@ -172,11 +193,12 @@ class Audit:
             [applied] = self._store.apply([self._labels.take().label])
             self._taken += applied.status in TOOK_A_NUMBER
 
-    def _compare(self, placed: Placed, logged: Mapping[str, float | None], applied: Applied) -> bool:
-        """Compare one decision; whether it differs."""
-        before = sum(each.differing for each in self._tallies)
+    def _compare(self, placed: Placed, logged: Mapping[str, float | None], applied: Applied) -> None:
+        """Compare one decision, or of it what lives in a shard."""
         at_us = min(placed.event.time_us, placed.event.arrived_us)
         for feature, value, tally in zip(self._features, applied.vector, self._tallies, strict=True):
+            if placed.lives is not None and feature.entity not in placed.lives:
+                continue
             if feature.entity in placed.forgotten:
                 tally.forgotten += 1
             elif at_us < tally.from_us:
@@ -187,7 +209,7 @@ class Audit:
                 tally.unsettled += 1
             else:
                 _differs(tally, Example(placed.event.event_id, logged.get(feature.name), without_nan(value)))
-        return sum(each.differing for each in self._tallies) > before
+                self._differing.add((placed.event.event_id, placed.seq if placed.lives is None else 0))
 
     def _settled(self, placed: Placed) -> bool:
         """Whether the labels applied before a decision are known, whatever their order: all that were there, and no other."""

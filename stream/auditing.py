@@ -5,7 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from features.compute import Plan
+from features.events import Transaction
+from features.packing import Packer
 from features.profile import Profile
+from features.shards import Lives, Shards
 from stream import bootstrap
 from stream.audit import Audit, Report, sampled
 from stream.broker import tail_for
@@ -55,7 +59,22 @@ def _empty(config: Config, profile: Profile, found: Extents, share: float, seed:
         forgotten=_forgotten(config, profile),
         sampled=sampled(share, seed),
         gone=[_tp(config, tp) for tp, (first, _) in found.items() if first > 0],
+        lives=_lives(config, profile),
     )
+
+
+def _lives(config: Config, profile: Profile) -> Callable[[Transaction, int], Sequence[Lives]]:
+    """Where on a cluster an event's entities live, by their digests."""
+    plan = Plan(profile.features)
+    packer = Packer(plan, bootstrap.sealer(config).hash_key())
+    shards: dict[int, Shards] = {}
+
+    def lives(event: Transaction, count: int) -> Sequence[Lives]:
+        if count not in shards:
+            shards[count] = Shards(plan, packer, count)
+        return shards[count].lives(event)
+
+    return lives
 
 
 def _tp(config: Config, tp: TP) -> TP:

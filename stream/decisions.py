@@ -29,9 +29,8 @@ class DecisionRecord(msgspec.Struct, frozen=True, gc=False):
     late: bool = False
     approximate: bool = False
     sealed: dict[str, str] | msgspec.UnsetType = msgspec.UNSET  # personal entities: base64 of an envelope
-    warming: list[str] | msgspec.UnsetType = (
-        msgspec.UNSET
-    )  # features without a value because they are still being filled
+    warming: list[str] | msgspec.UnsetType = msgspec.UNSET  # features that are still being filled
+    shards: dict[str, int] | msgspec.UnsetType = msgspec.UNSET  # on a cluster: features.shards.numbers_of
     v: int = 1
 
 

@@ -18,6 +18,7 @@ import msgspec
 
 from features.catalogue import FeatureSet
 from features.events import Label, Transaction, to_us
+from features.shards import EARLY_LABELS, OF, Lives
 from stream.codec import Codec
 from stream.decisions import LABELS, TRANSACTIONS, DecisionRecord
 from stream.letters import DeadLetter
@@ -29,23 +30,56 @@ PRAGMA journal_mode = OFF;
 PRAGMA cache_size = -64000;
 CREATE TABLE decided (
     event_id TEXT PRIMARY KEY, foreigner INTEGER, seq INTEGER, arrived_us INTEGER, body TEXT, decided_us INTEGER,
-    features BLOB, forgotten TEXT
+    features BLOB, forgotten TEXT, shards TEXT
 ) WITHOUT ROWID;
-CREATE TABLE events (seq INTEGER, decided_us INTEGER, features BLOB, forgotten TEXT, event BLOB);
-CREATE TABLE labels (order_us INTEGER, part INTEGER, offset INTEGER, logged_us INTEGER, label BLOB);
+CREATE TABLE events (
+    shard INTEGER, seq INTEGER, decided_us INTEGER, features BLOB, forgotten TEXT, event BLOB, event_id TEXT, lives TEXT,
+    owning INTEGER, early INTEGER
+);
+CREATE TABLE labels (
+    order_us INTEGER, part INTEGER, offset INTEGER, logged_us INTEGER, label BLOB, event_id TEXT, nth INTEGER
+);
+CREATE TABLE until (shard TEXT PRIMARY KEY, seq INTEGER);
 """
 
 DECIDED = """
-INSERT INTO decided VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
-SET seq = excluded.seq, arrived_us = excluded.arrived_us, body = excluded.body
+INSERT INTO decided VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
+SET seq = excluded.seq, arrived_us = excluded.arrived_us, body = excluded.body, shards = excluded.shards
 WHERE decided.seq IS NULL AND excluded.seq IS NOT NULL
 """
 """The first record of an id counts. Where that is of other features, a later one tells its number in this store."""
 
 KNOWN = """
-SELECT event_id, seq, arrived_us, body, decided_us, features, forgotten FROM decided
+SELECT event_id, seq, arrived_us, body, decided_us, features, forgotten, shards FROM decided
 WHERE event_id IN (SELECT value FROM json_each(?))
 """
+
+UNTIL = """
+INSERT INTO until SELECT '', coalesce(max(seq), 0) FROM decided WHERE shards IS NULL
+UNION ALL SELECT key, max(value) FROM decided, json_each(shards) WHERE key NOT IN ('of', 'early') GROUP BY key
+"""
+
+WITHIN = """
+CASE WHEN shards IS NULL THEN seq BETWEEN 1 AND (SELECT seq FROM until WHERE shard = '')
+ELSE seq > 0 AND NOT EXISTS (SELECT 1 FROM json_each(shards) JOIN until ON until.shard = key WHERE value > until.seq) END
+"""
+"""Whether no number of a decision is above those that were there when the numbers ended."""
+
+NTH = """
+UPDATE labels SET nth = ranked.nth FROM (
+    SELECT rowid AS at, row_number() OVER (PARTITION BY event_id ORDER BY order_us, part, offset) AS nth FROM labels
+) AS ranked WHERE labels.rowid = ranked.at
+"""
+
+OF_A_SHARD = """
+SELECT logged_us, label FROM labels JOIN (
+    SELECT event_id, max(early) AS early FROM events WHERE shard = ? AND owning GROUP BY event_id
+) USING (event_id) WHERE nth > early ORDER BY order_us, part, offset
+"""
+"""Labels that went to a shard by themselves, and not at once behind their event."""
+
+ONE, NONE = -1, -2
+"""In place of a shard's number: the whole of a store that has none; where an event lives that names no entity."""
 
 Sampled = Callable[[str], bool]
 """Whether the decision of an event id is to be compared."""
@@ -59,6 +93,12 @@ class Placed(NamedTuple):
     features: Mapping[str, float | None] | None  # as logged; None: not to be compared
     forgotten: Collection[str]  # its entities that were forgotten since
     event: Transaction
+    lives: Collection[str] | None = (
+        None  # on a cluster: its entities that live in this shard ("": what is of the event alone)
+    )
+    early: Sequence[
+        Label
+    ] = ()  # on a cluster: labels that took the numbers behind it, since they had come before it
 
 
 class Said(NamedTuple):
@@ -100,10 +140,12 @@ class NumberedLog:
         forgotten: Collection[str] = (),
         sampled: Sampled = lambda event_id: True,
         gone: Collection[TP] = (),
+        lives: Callable[[Transaction, int], Sequence[Lives]] | None = None,
     ) -> None:
         """`personal` entities are hidden; `forgotten` are the keyed hashes of people whose features were dropped.
 
-        Of the partitions `gone` (topics without a tenant's prefix) the oldest records are no longer there.
+        Of the partitions `gone` (topics without a tenant's prefix) the oldest records are no longer there. `lives` tells
+        where on a cluster of so many shards an event's entities live.
         """
         self.counts: Counter[str] = Counter()
         self._codec, self._sampled = codec, sampled
@@ -113,7 +155,8 @@ class NumberedLog:
         self._db.executescript(SCHEMA)
         self._lanes = {tp: _Lane(gone=True) for tp in gone}
         self._encode = msgspec.msgpack.Encoder().encode
-        self._until = 0
+        self._lives = lives
+        self._until: dict[str, int] = {}
 
     def close(self) -> None:
         """Let the temporary file go."""
@@ -144,11 +187,13 @@ class NumberedLog:
             _instant_us(made.decided_at),
             self._encode(made.features) if wanted else None,
             " ".join(name for name, value in made.entities.items() if value in self._forgotten),
+            None if foreign or made.shards is msgspec.UNSET else msgspec.json.encode(made.shards).decode(),
         )
 
     def end_numbers(self) -> None:
         """What gets a higher number than any so far is left out: a decision below it may still be on its way, one above too."""
-        ((self._until,),) = self._db.execute("SELECT coalesce(max(seq), 0) FROM decided")
+        self._db.execute(UNTIL)
+        self._until = dict(self._db.execute("SELECT shard, seq FROM until"))
 
     def transactions(self, records: Sequence[Record]) -> None:
         """Take in the next records of `transactions`; all decisions must have been."""
@@ -156,21 +201,22 @@ class NumberedLog:
         ids = [each.event_id for each in decoded if isinstance(each, Transaction)]
         known = {row[0]: row for row in self._db.execute(KNOWN, (msgspec.json.encode(ids).decode(),))}
         rows = [
-            self._placed(self._lane(TRANSACTIONS, record), each, known.get(each.event_id))
+            row
             for record, each in zip(records, decoded, strict=True)
             if self._readable(each) and isinstance(each, Transaction)
+            for row in self._placed(self._lane(TRANSACTIONS, record), each, known.get(each.event_id))
         ]
-        self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", [row for row in rows if row])
+        self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def _placed(
         self, lane: _Lane, event: Transaction, known: tuple[object, ...] | None
-    ) -> tuple[object, ...]:
+    ) -> Sequence[tuple[object, ...]]:
         lane.newest_us = max(lane.newest_us, event.arrived_us)
         if known is None:
             self.counts["undecided"] += 1
             lane.gap = True
             return ()
-        _, seq, arrived_us, body, decided_us, features, forgotten = known
+        _, seq, arrived_us, body, decided_us, features, forgotten, shards = known
         if (arrived_us, body) != (event.arrived_us, event.body.hex()):
             self.counts["repeated"] += 1
             return ()
@@ -179,10 +225,26 @@ class NumberedLog:
             return ()
         if lane.since_us is None:
             lane.since_us, lane.gone = event.arrived_us, lane.gap
-        if not 0 < seq <= self._until:
+        told = (decided_us, features, forgotten, self._encode(self._hide(event)), event.event_id)
+        rows = self._in_shards(event, seq, shards) if shards else self._alone(seq)
+        self.counts["events"] += bool(rows)
+        return [(shard, number, *told, *more) for shard, number, *more in rows]
+
+    def _alone(self, seq: int) -> Sequence[tuple[object, ...]]:
+        return [(ONE, seq, None, 1, 0)] if 0 < seq <= self._until[""] else ()
+
+    def _in_shards(self, event: Transaction, seq: int, shards: object) -> Sequence[tuple[object, ...]]:
+        """By shard what is told of an event: its number there, what lives there, and whether labels go there."""
+        told = msgspec.json.decode(str(shards), type=dict[str, int])
+        of, early = told.pop(OF), told.pop(EARLY_LABELS, 0)
+        if not seq or any(number > self._until[shard] for shard, number in told.items()) or not self._lives:
             return ()
-        self.counts["events"] += 1
-        return seq, decided_us, features, forgotten, self._encode(self._hide(event))
+        rows: list[tuple[object, ...]] = [
+            (each.shard, told[str(each.shard)], " ".join(each.entities), each.owning, early)
+            for each in self._lives(event, of)
+            if str(each.shard) in told
+        ]
+        return [*rows, (NONE, seq, "", 0, 0)]
 
     def labels(self, records: Sequence[Record]) -> None:
         """Take in the next records of `labels`."""
@@ -192,7 +254,7 @@ class NumberedLog:
             for record, each in decoded
             if self._readable(each) and isinstance(each, Label)
         ]
-        self._db.executemany("INSERT INTO labels VALUES (?, ?, ?, ?, ?)", rows)
+        self._db.executemany("INSERT INTO labels VALUES (?, ?, ?, ?, ?, ?, 0)", rows)
 
     def _said(self, record: Record, label: Label) -> tuple[object, ...]:
         lane = self._lane(LABELS, record)
@@ -201,7 +263,8 @@ class NumberedLog:
             lane.since_us = label.arrived_us
         self.counts["labels"] += 1
         logged_us = record.timestamp_ms * 1_000
-        return lane.newest_us, record.partition, record.offset, logged_us, self._encode(label)
+        said = self._encode(label)
+        return lane.newest_us, record.partition, record.offset, logged_us, said, label.event_id
 
     def _readable(self, decoded: object) -> bool:
         self.counts["dead_letters"] += isinstance(decoded, DeadLetter)
@@ -216,10 +279,11 @@ class NumberedLog:
         """How many decisions there are, how many of them of other features, late, and without their event."""
         ((ids, foreign, late, fresh),) = self._db.execute(
             "SELECT count(*), coalesce(sum(foreigner), 0), coalesce(sum(seq = 0 AND NOT foreigner), 0), "
-            "coalesce(sum(seq BETWEEN 1 AND ?), 0) FROM decided",
-            (self._until,),
+            f"coalesce(sum({WITHIN}), 0) FROM decided"
         )
-        met = self._db.execute("SELECT count(DISTINCT seq) FROM events").fetchone()[0]
+        met = self._db.execute(
+            "SELECT count(DISTINCT iif(shard = ?, seq, event_id)) FROM events", (ONE,)
+        ).fetchone()[0]
         return {"decisions": ids, "foreign": foreign, "late": late, "gone": max(0, fresh - met)}
 
     @property
@@ -241,22 +305,42 @@ class NumberedLog:
         ]
         return max(starts, default=None)
 
-    def placed(self) -> Iterator[Placed]:
-        """The events, by number."""
+    def shards(self) -> list[int]:
+        """Where there are events: one place, or the shards of a cluster, each of which has numbers of its own."""
+        found = [shard for (shard,) in self._db.execute("SELECT DISTINCT shard FROM events ORDER BY shard")]
+        if found not in ([], [ONE]):
+            self._db.execute(NTH)
+            self._db.execute("CREATE INDEX IF NOT EXISTS of_event ON labels (event_id)")
+        return found
+
+    def placed(self, shard: int = ONE) -> Iterator[Placed]:
+        """The events of a shard, by number."""
         event, features = (
             msgspec.msgpack.Decoder(Transaction),
             msgspec.msgpack.Decoder(dict[str, float | None]),
         )
-        query = "SELECT seq, decided_us, features, forgotten, event FROM events ORDER BY seq, rowid"
-        for seq, decided_us, logged, forgotten, packed in self._db.execute(query):
+        query = (
+            "SELECT seq, decided_us, features, forgotten, event, lives, owning * early FROM events WHERE shard = ? "
+            "ORDER BY seq, rowid"
+        )
+        for seq, decided_us, logged, forgotten, packed, lives, early in self._db.execute(query, (shard,)):
             told = None if logged is None else features.decode(logged)
-            yield Placed(seq, decided_us, told, forgotten.split(), event.decode(packed))
+            here = None if lives is None else (lives.split() or [""])
+            made = event.decode(packed)
+            labels = self._early(made, early) if early else ()
+            yield Placed(seq, decided_us, told, forgotten.split(), made, here, labels)
 
-    def said(self) -> Iterator[Said]:
+    def _early(self, event: Transaction, count: int) -> list[Label]:
+        query = "SELECT label FROM labels WHERE event_id = ? AND nth <= ? ORDER BY nth"
+        decoder = msgspec.msgpack.Decoder(Label)
+        return [decoder.decode(packed) for (packed,) in self._db.execute(query, (event.event_id, count))]
+
+    def said(self, shard: int = ONE) -> Iterator[Said]:
         """The labels in the log's order; those of several partitions by arrival, then by partition and offset."""
         decoder = msgspec.msgpack.Decoder(Label)
-        query = "SELECT logged_us, label FROM labels ORDER BY order_us, part, offset"
-        for logged_us, packed in self._db.execute(query):
+        query, which = "SELECT logged_us, label FROM labels ORDER BY order_us, part, offset", ()
+        rows = self._db.execute(OF_A_SHARD, (shard,)) if shard != ONE else self._db.execute(query, which)
+        for logged_us, packed in rows:
             yield Said(logged_us, decoder.decode(packed))
 
 
