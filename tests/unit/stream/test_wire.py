@@ -147,6 +147,8 @@ def test_a_record_comes_back_as_it_was_written(
         "dict[str, str] | msgspec.UnsetType": st.just(msgspec.UNSET)
         | st.dictionaries(TEXT, TEXT, max_size=2),
         "list[str] | msgspec.UnsetType": st.just(msgspec.UNSET) | st.lists(TEXT, max_size=2),
+        "dict[str, int] | msgspec.UnsetType": st.just(msgspec.UNSET)
+        | st.dictionaries(TEXT, st.integers(0, 2**53), max_size=2),
         "dict[str, float | None]": st.dictionaries(TEXT, st.none() | FINITE, max_size=2),
     }
     values = {
