@@ -152,6 +152,12 @@ def give_up(url: str, begun: str) -> None:
         client.delete(begun)
 
 
+def is_begun(url: str, begun: str) -> bool:
+    """Whether something was poured into a server that came to no end."""
+    with told_of(url), closing(redis.Redis.from_url(url, socket_timeout=ANSWER_WITHIN_S)) as client:
+        return bool(client.exists(begun))
+
+
 def is_lost(url: str, name: str, begun: str) -> bool:
     """Whether a server holds nothing of the stores of this name, or what was poured into it came to no end."""
     with told_of(url), closing(redis.Redis.from_url(url, socket_timeout=ANSWER_WITHIN_S)) as client:

@@ -47,11 +47,15 @@ SERVERS = (
     "model_key_file",
     "model_trusted_keys",
     "snapshot_every",
+    "wait_records",
 )
 """The same without flags."""
 
 SECRET_FILES = tuple(f"{name}_file" for name in SECRETS)
 
+
+WAIT_RECORDS = 200_000
+"""Of the log, which are read again in ten seconds or so."""
 
 YES = ("1", "true", "yes", "on")
 
@@ -90,6 +94,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     model_key_file: Path | None = None  # what the learner signs with; None: made in `dir`
     model_trusted_keys: Path | None = None  # whose snapshots scorers accept; None: in `dir`
     snapshot_every_us: int = 0  # so often a score worker takes a snapshot of the feature store; 0: never
+    wait_records: int = WAIT_RECORDS  # a store that lost so many is filled before anything is decided
     given: dict[str, str] = {}  # what was set beside the flags' settings, without secrets: see SERVERS
 
     @property
@@ -154,6 +159,7 @@ def load(
         model_key_file=_existing(given, "model_key_file"),
         model_trusted_keys=_existing(given, "model_trusted_keys"),
         snapshot_every_us=_every(given),
+        wait_records=_records(given),
         given={name: given[name] for name in (*SERVERS, *SECRET_FILES) if name in given},
     )
 
@@ -253,6 +259,13 @@ def _every(given: Mapping[str, str]) -> int:
         return duration_us(text) if text else 0
     except ValueError as error:
         raise ConfigError(f"WEIR_SNAPSHOT_EVERY {error}") from error
+
+
+def _records(given: Mapping[str, str]) -> int:
+    text = given.get("wait_records", str(WAIT_RECORDS))
+    if not text.isdecimal():
+        raise ConfigError(f"WEIR_WAIT_RECORDS is {text!r}: a number of records is expected")
+    return int(text)
 
 
 def _installed(module: str) -> bool:

@@ -166,6 +166,8 @@ class Emitter:
         }
         columns |= self._of_answers([each.applied for each in made])
         columns |= _of_champions([each.champion for each in made])
+        if basis.rung:
+            columns["rung"] = [basis.rung] * len(made)
         return list(starmap(DecisionRecord, zip(*[columns[name] for name in COLUMNS], strict=True)))
 
     def _of_answers(self, applied: Sequence[Applied]) -> dict[str, Iterable[object]]:

@@ -13,6 +13,14 @@ class Basis(NamedTuple):
 
     version: str  # of the feature set whose state they are of
     warming: tuple[str, ...] = ()  # those that are missing because they are still being filled
+    rung: str = ""  # what is said instead of the champion's rung
+
+
+DEGRADED = "degraded"
+"""The rung of decisions that rest on no store: it is being filled again."""
+
+NO_STATE = "none"
+"""The version of features that rest on no store."""
 
 
 class Ground(NamedTuple):

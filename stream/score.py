@@ -160,7 +160,7 @@ class ScoreRole:
         labels = sum(each is None for each in placed)
         if len(made) + labels < len(placed):
             self._bury(outputs, work, placed)
-        self._count(made, labels)
+        self._count(made, labels, work.basis.rung or self._pipeline.champion.rung)
         return outputs
 
     def _decided(
@@ -171,11 +171,11 @@ class ScoreRole:
             outputs[ALERTS] = alerts
             self.counts["alerts"] += len(alerts)
 
-    def _count(self, made: Sequence[Decision], labels: int) -> None:
+    def _count(self, made: Sequence[Decision], labels: int, rung: str) -> None:
         statuses = [each.applied.status for each in made]
         times = {status.value: statuses.count(status) for status in DECIDED} | {"labels": labels}
         self.counts.update({name: count for name, count in times.items() if count})
-        self.rungs[self._pipeline.champion.rung] += len(made)
+        self.rungs[rung] += len(made)
 
     def _bury(self, outputs: Outputs, work: Work, placed: Sequence[DeadLetter | Answer]) -> None:
         for record, each in zip(work.records, placed, strict=True):

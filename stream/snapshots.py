@@ -130,6 +130,8 @@ def put_back(config: Config, url: str, live: Live, generation: Generation) -> bo
     begun = f"{name}restoring"
     if not redis_snapshot.is_lost(url, name, begun):
         return False
+    if not _all(folder_of(config)) and not redis_snapshot.is_begun(url, begun):
+        return False
     holder = str(uuid4())
     while not live.hold(generation, holder):
         time.sleep(LOOK_SECONDS)

@@ -17,7 +17,7 @@ from unittest import mock
 from features import redis_generations, redis_store
 from features.profile import load
 from models import codec as model_codec
-from stream import agents, bootstrap, chunks, conveyor, labels, publishing, records, snapshots
+from stream import agents, bootstrap, chunks, conveyor, labels, publishing, records, settling, snapshots
 from stream import app as apps
 from stream.config import Config
 from stream.decide import AlertBudget
@@ -124,6 +124,7 @@ def wired() -> Iterator[None]:
             ledger: {"reached": _reached},
             learning: {"reached": _reached},
             publishing: {"Follower": Reader},
+            settling: {"lost": lambda *_: 0},
             snapshots: {"put_back": lambda *_: False},
             redis_generations: {"RedisLive": SimLive},
             redis_store: {"RedisFeatureStore": lambda *_, **__: SimStore(running)},
