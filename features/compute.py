@@ -218,6 +218,8 @@ def _entities(feature_set: FeatureSet, fields: Sequence[str]) -> tuple[EntityPla
 def _shape(features: Sequence[Feature], feature_set: FeatureSet, fields: Sequence[str]) -> Shape:
     windows = tuple(sorted({us for each in features for us in (each.window_us, each.against_us)} - {0}))
     kinds = {feature.kind for feature in features}
+    counted = {(each.window_us, fields.index(each.field)) for each in features if each.kind in FIELDS}
+    looked_at = sorted({field for _, field in counted})
     keep_us = max(windows, default=0) + feature_set.remember_us
     return Shape(
         windows=windows,
@@ -230,7 +232,13 @@ def _shape(features: Sequence[Feature], feature_set: FeatureSet, fields: Sequenc
         runs=not kinds.isdisjoint(RUNS),
         first=Kind.SINCE_FIRST in kinds,
         recent=max((each.last for each in features), default=0),
-        fields=tuple(sorted({fields.index(each.field) for each in features if each.kind in FIELDS})),
+        fields=tuple(looked_at),
+        uncounted=frozenset(
+            (w, f)
+            for w, us in enumerate(windows)
+            for f, field in enumerate(looked_at)
+            if (us, field) not in counted
+        ),
     )
 
 

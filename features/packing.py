@@ -205,4 +205,8 @@ def _told_shape(shape: Shape | None) -> dict[str, object] | bool:
         "recent": shape.recent,
         "runs": shape.runs,
         "fields": shape.fields,
+        "asked": [
+            [f + 1 for f in range(len(shape.fields)) if (w, f) not in shape.uncounted]
+            for w in range(len(shape.windows))
+        ],
     }

@@ -36,6 +36,9 @@ class Shape(msgspec.Struct, frozen=True):
     recent: int = 0  # answer so many of the last records before the event too
     runs: bool = False  # of labels: answer the run that they end with too
     fields: tuple[int, ...] = ()  # answer the counts of values too: of these, among the values of a record
+    uncounted: frozenset[tuple[int, int]] = (
+        frozenset()
+    )  # but not of these (window, field), by their places: zeros
 
     @property
     def at_squares(self) -> int:
@@ -103,6 +106,21 @@ class Values:
         return self.total, len(self.counts), self.alike, self.counts.get(value, 0)
 
 
+class Uncounted(Values):
+    """A field that nobody asks for in this window."""
+
+    __slots__ = ()
+
+    def enter(self, values: Iterable[int]) -> None:
+        """Count nothing."""
+
+    def leave(self, values: Iterable[int]) -> None:
+        """Count nothing."""
+
+
+UNCOUNTED = Uncounted()
+
+
 class Log:
     """One entity's records. `shape` is passed in, since thousands of logs share it.
 
@@ -136,7 +154,7 @@ class Log:
         self.lows = [0] * windows if shape.extremes else []
         self.highs = [0] * windows if shape.extremes else []
         self.squares = [0] * windows if shape.squares else []
-        self.counters = [[Values() for _ in shape.fields] for _ in shape.windows]
+        self.counters = [[_counter(shape, w, f) for f in range(len(shape.fields))] for w in range(windows)]
 
     def insert(self, shape: Shape, time: int, tie: int, amount: int, values: Sequence[int] = ()) -> None:
         """Put a record in its place; `trim` afterwards. Of equal (time, tie) the last inserted is the later one."""
@@ -220,9 +238,9 @@ class Log:
         if shape.starts:
             alone = NEVER if amount is None else now
             out += [self.times[tail] if tail < front else alone for tail in tails]
-        for tail in tails:
-            for column, field in zip(self.values, shape.fields, strict=True):
-                seen = Values()
+        for w, tail in enumerate(tails):
+            for f, (column, field) in enumerate(zip(self.values, shape.fields, strict=True)):
+                seen = _counter(shape, w, f)
                 seen.enter(column[tail:front])
                 seen.enter([values[field]] if more else [])
                 out += seen.told(values[field])
@@ -330,6 +348,10 @@ class Log:
         self.head = 0
         self.front -= head
         self.tails = [tail - head for tail in self.tails]
+
+
+def _counter(shape: Shape, w: int, f: int) -> Values:
+    return UNCOUNTED if (w, f) in shape.uncounted else Values()
 
 
 def _squared(amount: int) -> int:

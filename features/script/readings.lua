@@ -31,8 +31,8 @@ end
 
 -- What a window's records say that is in no sum: extremes (two limbs each), squares (four limbs), and of each field how often it
 -- has each value.
-local function nothing_yet(shape)
-  local told = { extremes = { 0, 0, 0, 0 }, squares = { 0, 0, 0, 0 }, sets = {}, first = true }
+local function nothing_yet(shape, o)
+  local told = { extremes = { 0, 0, 0, 0 }, squares = { 0, 0, 0, 0 }, sets = {}, fields = asked(shape, o), first = true }
   for f = 1, #shape.fields do
     told.sets[f] = {}
   end
@@ -41,6 +41,7 @@ end
 
 -- Counts records in (step 1), or out (-1): extremes that leave are stale.
 local function gather(shape, records, start, finish, step, told)
+  local fields = told.fields
   for pos = start, finish, shape.record do
     local _, _, hi, lo = decode(RECORD, records, pos)
     local rest, e = pos + RECORD_SIZE, told.extremes
@@ -56,7 +57,7 @@ local function gather(shape, records, start, finish, step, told)
       squares[1], squares[2] = squares[1] + step * a, squares[2] + step * b
       squares[3], squares[4] = squares[3] + step * c, squares[4] + step * d
     end
-    for f = 1, #shape.fields do
+    for _, f in ipairs(fields) do
       local from = rest + shape.values + 8 * f - 8
       local value = sub(records, from, from + 7)
       if value ~= NOTHING then
@@ -78,7 +79,7 @@ end
 -- and the sets hold what is to be added to the counts that are kept.
 local function survey(log, o, tail, front)
   local h, shape = log.h, log.shape
-  local from, to, told = h[o], h[FRONT], nothing_yet(shape)
+  local from, to, told = h[o], h[FRONT], nothing_yet(shape, o)
   if front - tail <= abs(to - front) + abs(tail - from) or tail > to or from > front then
     gather_from(log, tail, front, 1, told)
     return told
@@ -185,14 +186,16 @@ local function own_counts(log, event)
   local shape, names, places = log.shape, {}, {}
   local own, i = {}, 0
   for o = FIXED + 1, shape.ends, shape.stride do
-    for f, field in ipairs(shape.fields) do
-      local value = event.values[field + 1]
-      i = i + 1
-      own[i] = 0
+    for f = 1, #shape.fields do
+      own[i + f] = 0
+    end
+    for _, f in ipairs(asked(shape, o)) do
+      local value = event.values[shape.fields[f] + 1]
       if value ~= NOTHING then
-        names[#names + 1], places[#places + 1] = count_of(o, f, value), i
+        names[#names + 1], places[#places + 1] = count_of(o, f, value), i + f
       end
     end
+    i = i + #shape.fields
   end
   local counts = #names > 0 and call('HMGET', base .. 'd' .. log.digest, unpack(names)) or {}
   for n, place in ipairs(places) do

@@ -26,10 +26,15 @@ local function count_of(o, f, value)
   return o .. ':' .. f .. ':' .. value
 end
 
+-- The fields whose values are counted in the window that stands at `o`.
+local function asked(shape, o)
+  return shape.asked[(o - FIXED - 1) / shape.stride + 1]
+end
+
 -- Counts the values of a record in or out.
 local function tally(log, o, rest, step)
   local h, shape = log.h, log.shape
-  for f = 1, #shape.fields do
+  for _, f in ipairs(asked(shape, o)) do
     local value = sub(rest, shape.values + 8 * f - 7, shape.values + 8 * f)
     if value ~= NOTHING then
       local key, field, at = base .. 'd' .. log.digest, count_of(o, f, value), o + shape.at_fields + 3 * f - 3
