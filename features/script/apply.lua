@@ -62,7 +62,7 @@ local function forget()
     local touched = call('GETRANGE', base .. name, PLACE_OF_TOUCHED, END_OF_TOUCHED)
     if touched ~= '' and clock - decode('<d', touched) > plan.dead then
       dead[#dead + 1] = base .. name
-      dead[#dead + 1] = base .. (sub(name, 1, 1) == 't' and 'd' or 'c') .. sub(name, 2)
+      dead[#dead + 1] = beside(sub(name, 1, 1), sub(name, 2))
     end
   end
   for first = 1, #dead, SOME do

@@ -122,13 +122,18 @@ local function empty(kind, digest, shape)
   return log
 end
 
+-- The key of what is kept beside a log: of events the counts of values, of labels those that were taken back.
+local function beside(kind, digest)
+  return base .. (kind == 't' and 'd' or 'c') .. digest
+end
+
 local function touch(kind, digest, shape)
   local log = find(kind, digest, shape)
   if not log then
     local name = kind .. digest
     if logs[name] then
       logs[name].dead = true
-      call('UNLINK', base .. name, base .. 'd' .. digest, base .. 'c' .. digest)
+      call('UNLINK', base .. name, beside(kind, digest)) -- not what is beside the other log of this value: that one may be alive
     end
     log = empty(kind, digest, shape)
     logs[name] = log

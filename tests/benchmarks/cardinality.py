@@ -41,7 +41,7 @@ def main() -> None:
     table(("", "p50 ms", "p99 ms", "server's CPU us an event", "MB at the end", "bytes an event"), hot())
     say()
     say(f"{cards:,} cards and devices that come once, in {SPAN} days; batches of {BATCH}; {load()}")
-    table(("day", "cards so far", "p50 ms", "p99 ms", "server's CPU us an event", "MB"), once(cards))
+    once(cards)
 
 
 class Timed:
@@ -101,18 +101,19 @@ def half(people: Population, count: int) -> list[Transaction]:
     return [people.payment(**({"merchant": "hot"} if at % 2 else {})) for at in range(count)]
 
 
-def once(cards: int) -> list[tuple[str, ...]]:
-    """Rows by the days that have gone."""
-    rows = []
+def once(cards: int) -> None:
+    """A line now and then, as the days go."""
     with valkey(appendonly="no") as url:
         side = Timed(url, OF_A_DAY, remember_us=DAY_US, label_horizon_us=DAY_US)
         batches = range(0, cards // BATCH * BATCH, BATCH)
         for number, first in enumerate(batches, start=1):
             side.apply([single(at, cards) for at in range(first, first + BATCH)])
             if number * LOOKS // len(batches) > (number - 1) * LOOKS // len(batches):
-                done, held = number * BATCH, side.meter.memory()
-                rows.append((f"{SPAN * done / cards:.0f}", f"{done:,}", *side.told(), f"{held / 1e6:,.1f}"))
-    return rows
+                day, (p50, p99, server) = SPAN * number / len(batches), side.told()
+                say(
+                    f"day {day:2.0f}: {number * BATCH:10,} cards so far, p50 {p50:>5} ms, p99 {p99:>5} ms a batch, "
+                    f"{server} us of the server's CPU an event, {side.meter.memory() / 1e6:,.1f} MB"
+                )
 
 
 def single(number: int, cards: int) -> Transaction:

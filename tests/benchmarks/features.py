@@ -61,6 +61,7 @@ PEOPLE = {
 DAYS = 40
 BATCH = 500
 TARGET = 15_000
+FILLED_AT_ONCE = 10_000
 
 BUCKETS = {HOUR_US: HOUR_US // 12, DAY_US: HOUR_US, 7 * DAY_US: DAY_US // 4, 30 * DAY_US: DAY_US}
 """By window: the width of its buckets."""
@@ -137,9 +138,9 @@ class Counters:
         for event in (each for each in past if each.time_us > oldest):
             for key, step in written(event):
                 filled[key] += step
-        with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.mset(filled)
-            pipeline.execute()
+        pairs = list(filled.items())
+        for at in range(0, len(pairs), FILLED_AT_ONCE):
+            self._redis.mset(dict(pairs[at : at + FILLED_AT_ONCE]))
 
     def in_one(self, events: Sequence[Transaction]) -> list[Any]:
         """All of a batch in one pipeline."""

@@ -29,6 +29,7 @@ from tests.contract.schedules import (
 )
 
 ALL = feature_set()
+HOUR = 3600
 KINDS = st.sampled_from([EVERY, PLAIN, *(PLAIN | {kind} for kind in sorted(EVERY - PLAIN))])
 
 
@@ -223,6 +224,17 @@ def test_an_entity_that_was_idle_for_too_long_is_as_new(make_store):
     for since, known in ((idle, True), (idle + 0.000001, False)):
         _, answer = make_store(ALL).apply([transaction("t1", 0), transaction("t2", since)])
         assert math.isnan(value(ALL, answer, "card_since")) is not known
+
+
+def test_values_are_counted_on_where_the_labels_of_an_entity_were_forgotten_and_come_anew(make_store):
+    hours = [at * HOUR for at in (0, 20, 40)]
+    batch = [transaction(f"t{at}", at) for at in hours]
+    batch[1:1] = [label("l1", batch[0].event_id, 1)]  # idle for longer than a day when the next label comes
+    store = make_store(ALL)
+    store.apply([*batch, label("l2", batch[-1].event_id, hours[-1] + 1)])
+    (applied,) = store.apply([transaction("again", hours[-1] + 2)])
+    assert value(ALL, applied, f"card_distinct_shop_{WINDOWS[0]}") == 1
+    assert value(ALL, applied, f"card_share_shop_{WINDOWS[0]}") == 1
 
 
 def test_values_that_reach_a_record_which_had_to_leave_say_that_they_are_approximate(make_store):
