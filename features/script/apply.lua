@@ -12,11 +12,11 @@ local function apply()
   local event = { digests = {}, values = {}, inside = {} } -- one at a time: a table for each would cost more than what is in it
   local pos, number, size = 1, 0, #items
   while pos <= size do
-    local kind, id = byte(items, pos), nil
+    local kind, id, at = byte(items, pos), nil, nil
     number = number + (kind == TICK and 0 or 1)
     if kind == TICK then
-      id, pos = decode('<d', items, pos + 1)
-      tick(id)
+      at, pos = decode('<d', items, pos + 1)
+      tick(at)
     elseif kind == CLAIM then
       id, event.body, event.time, event.arrived, event.shards, pos = decode(CLAIMED, items, pos + 1)
       claim(number, id, event)

@@ -1,8 +1,9 @@
 -- Applies a batch of events and labels to the feature state, atomically. It orders, counts and adds integers; the
 -- meaning of every number is in compute.py. windows.py does the same in memory: function by function, the names agree.
 --
--- KEYS[1]  the store's base key; every other key begins with it
--- ARGV[1]  the plan (msgpack), ARGV[2] the items (packed: packing.py)
+-- KEYS[1]  the store's base key; every other key begins with it. KEYS[2], on a cluster: a key that never exists (redis_cluster.py)
+-- ARGV[1]  the plan (msgpack), ARGV[2] the items (packed: packing.py; on a cluster also ticks of the clock, which are not
+--          answered, and claims: shards.py, homes.lua)
 -- ARGV[3]  the highest seq that the caller was ever told, then for each source (a run of a log's partition) the offset
 --          behind what was applied before it, the offset behind it, how many items lie before it and in it
 -- ARGV[4]  the offsets of the items that have a source; ARGV[5...] the sources' names. All of these or none
