@@ -17,7 +17,7 @@ from stream.children import lower
 
 logger = logging.getLogger(__name__)
 
-AGAIN_SECONDS = 10.0
+AGAIN_SECONDS = 30.0
 """Between two starts: what keeps it from filling may heal, and says so in the log each time."""
 
 

@@ -36,6 +36,7 @@ CLUSTER = "tests/contract/test_cluster_store.py::"
 LEDGER = "tests/contract/test_ledger.py::"
 LOG = "tests/unit/stream/embedded/test_log.py::"
 REVIEW = "tests/unit/stream/review/"
+WARMING = "tests/unit/stream/test_warming.py::"
 
 LINES = (
     # --- the commit
@@ -424,6 +425,28 @@ LINES = (
         "            self._publisher.publish(self._topic, [record for _, record in unsent])\n",
         "a verdict is sent only once the log has it",
         REVIEW + "test_outbox.py::test_what_the_log_refuses_stays_and_goes_out_later_in_its_order",
+    ),
+    # --- generations
+    Line(
+        "stream/warming.py",
+        "        self._bring_up(sources)\n",
+        "",
+        "what was decided on other features is applied before the change to a profile's own",
+        WARMING + "test_what_was_decided_meanwhile_is_applied_before_the_change_in_the_logs_order",
+    ),
+    Line(
+        "stream/warming.py",
+        "        until = self._reached | firsts\n",
+        "        until = firsts\n",
+        "... of partitions, too, that the next batch has nothing of",
+        WARMING + "test_what_was_decided_meanwhile_is_applied_before_the_change_in_the_logs_order",
+    ),
+    Line(
+        "features/redis_snapshot.py",
+        "        if client.exists(begun):\n            return True\n",
+        "",
+        "a snapshot that was put back in part is taken for none",
+        "tests/contract/test_snapshots.py::test_what_was_put_back_in_part_is_begun_anew",
     ),
     # --- the embedded log
     Line(

@@ -84,3 +84,23 @@ def test_every_role_takes_the_master_key_from_there(tmp_path):
     row |= {"card": "c", "merchant": "m", "device": "d"}
     plain, keyed = load_profile("payments"), bootstrap.profile_of(config)
     assert keyed.transaction(row).body != plain.transaction(row).body
+
+
+def test_snapshots_are_taken_as_often_as_is_said_and_never_unless_it_is():
+    assert load({}, {}, NOWHERE).snapshot_every_us == 0
+    config = load({}, {"WEIR_SNAPSHOT_EVERY": "15m", "WEIR_WAIT_RECORDS": "5000"}, NOWHERE)
+    assert (config.snapshot_every_us, config.wait_records) == (900_000_000, 5_000)
+    again = load({}, config.environment(), NOWHERE)
+    assert (again.snapshot_every_us, again.wait_records) == (900_000_000, 5_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("WEIR_SNAPSHOT_EVERY", "often", "WEIR_SNAPSHOT_EVERY"),
+        ("WEIR_WAIT_RECORDS", "-1", "WEIR_WAIT_RECORDS is '-1': a number of records"),
+    ],
+)
+def test_what_is_no_duration_and_no_number_is_refused(name, text, said):
+    with pytest.raises(ConfigError, match=said):
+        load({}, {name: text}, NOWHERE)

@@ -16,6 +16,7 @@ from models.base import Reason
 from stream.decide import NEVER, Outcome
 from stream.decisions import AlertRecord, DecisionRecord, ReasonRecord
 from stream.emit import Emitter, utc_text
+from stream.grounds import Basis
 from stream.keyring import Seal
 from stream.letters import DeadLetter
 from stream.pipeline import Champion, Decision
@@ -211,3 +212,18 @@ def test_a_vector_of_another_length_is_no_decision(names, length):
 @example(60_000_000)
 def test_a_time_is_written_as_an_aware_datetime_writes_it(us):
     assert utc_text(us) == (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)).isoformat()
+
+
+def test_what_a_decision_rests_on_is_said_with_it():
+    event = Transaction("e", 0, 0, 100, "EUR", ("c", "m", "d"), {}, b"body0000")
+    made = [
+        Decision(event, Applied(Status.FRESH, 3, (1.0, math.nan, 2.0)), 0.9, Outcome.REVIEW, [], CHAMPIONS[0])
+    ]
+    basis = Basis("f0", ("né",), "degraded")
+    (out,), (alert,) = emitter().outgoing(made, [b"k"], AT, basis=basis)
+    record = decode(out.value, DecisionRecord)
+    assert (record.features_version, record.warming, record.rung) == ("f0", ["né"], "degraded")
+    assert decode(alert.value, AlertRecord).event_id == "e"
+    (out,), _ = emitter().outgoing(made, [b"k"], AT)
+    record = decode(out.value, DecisionRecord)
+    assert (record.features_version, record.warming, record.rung) == ("f1", UNSET, "river")

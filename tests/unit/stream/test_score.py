@@ -10,6 +10,7 @@ from features.store import Source
 from stream.champion import Pinned
 from stream.codec import Codec
 from stream.emit import Emitter
+from stream.grounds import Basis, Ground
 from stream.keyring import Keyring, opened
 from stream.letters import AsItCame, LetterOffice, as_it_came
 from stream.pipeline import Champion, Pipeline
@@ -196,3 +197,34 @@ def test_a_dead_letter_is_sealed_for_its_person_with_a_keyed_hash_for_its_key(ro
     keys.forget(SEALER.pseudonym("card", PERSON), at_us=0)
     with pytest.raises(SealError, match="forgotten"):
         as_it_came(opened(keys, SEALER, [letter.value]), letter.value, None, SEALER.open)
+
+
+def test_a_batch_rests_on_the_ground_that_it_was_prepared_on(keys, role):
+    """The answer to one batch may come when the next one is already prepared on other ground."""
+    first, second = AmountStore(), AmountStore()
+
+    class Changing:
+        now = Ground(first, Basis("old", ("seen",), "degraded"))
+
+        def under(self, sources):
+            self.asked = [*getattr(self, "asked", []), list(sources)]
+            return self.now
+
+    grounds = Changing()
+    role._grounds = grounds
+    source = Source("transactions", 0, 0, 1)
+    work = role.prepare(Taken(on_log(payment("a")), source))
+    grounds.now = Ground(second, Basis("f"))
+    later = role.prepare(Taken(on_log(payment("b"))))
+    for each in (work, later):
+        each.seal()
+        each.apply()
+    rows = [msgspec.json.decode(role.answer(each)["decisions"][0].value) for each in (work, later)]
+    assert [(row["features_version"], row["rung"], row.get("warming")) for row in rows] == [
+        ("old", "degraded", ["seen"]),
+        ("f", "river", None),
+    ]
+    assert role.rungs == {"degraded": 1, "river": 1}
+    assert [len(store.batches) for store in (first, second)] == [1, 1]
+    assert [[place[:4] for place in asked] for asked in grounds.asked] == [[source[:4]], []]
+    assert role.positions() == {}
