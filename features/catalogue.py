@@ -44,6 +44,7 @@ class Kind(StrEnum):
     RANK = "rank"  # the share of them whose amount is lower, half of those that are equal; NaN where there are none
     TYPICAL = "typical"  # this amount against their median; NaN where there are none, or it is nothing
     CUSUM = "cusum"  # how surprising the amounts were lately, this one included: see `recent.cusum`
+    PEAK = "peak"  # the highest of them against their median, each halved for every `half_life_us` of its age; NaN likewise
     DECAYED_COUNT = (
         "decayed_count"  # them and this one, each half as much for every `half_life_us` of its age
     )
@@ -72,10 +73,20 @@ CALENDAR = {"hour": HOUR_OF_DAY, "weekday": WEEKDAY}
 CURRENCY = "@currency"
 """The field that amounts of several currencies are told apart by."""
 
-RECENT = frozenset({Kind.RANK, Kind.TYPICAL, Kind.CUSUM, Kind.DECAYED_COUNT, Kind.DECAYED_SUM, Kind.GAP_STD})
+RECENT = frozenset(
+    {
+        Kind.RANK,
+        Kind.TYPICAL,
+        Kind.CUSUM,
+        Kind.PEAK,
+        Kind.DECAYED_COUNT,
+        Kind.DECAYED_SUM,
+        Kind.GAP_STD,
+    }
+)
 """Kinds that look at the last events one by one."""
 
-DECAYING = frozenset({Kind.CUSUM, Kind.DECAYED_COUNT, Kind.DECAYED_SUM})
+DECAYING = frozenset({Kind.CUSUM, Kind.PEAK, Kind.DECAYED_COUNT, Kind.DECAYED_SUM})
 """Kinds in which an event counts for less as it ages."""
 
 OF_AMOUNTS = frozenset({Kind.SUM, Kind.MEAN, Kind.STD, Kind.MIN, Kind.MAX, Kind.RATIO, Kind.ZSCORE}) | (

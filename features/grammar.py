@@ -10,7 +10,7 @@ velocity                                                     by ENTITY over WIND
 since last | since first                                     by ENTITY
 rank | typical  [of] amount                                  by ENTITY over last N
 gap spread                                                   by ENTITY over last N
-cusum [of] amount | decayed count | decayed sum              by ENTITY over last N halving DURATION
+cusum | peak [of] amount, decayed count | decayed sum        by ENTITY over last N halving DURATION
 
 FIELD is an entity, a field of [source] texts, or `hour` or `weekday` of the event. A risk may end with `prior 1/50`: as if of
 50 more labels one had been a fraud. Behind ENTITY may stand which of its events are meant: `where FIELD is VALUE`, and
@@ -138,6 +138,11 @@ RECENT = {
         "cusum_amount",
         "how surprisingly high the amounts of this {entity}'s last {last} events were in a row, halved every {half}",
     ),
+    "peak amount": (
+        Kind.PEAK,
+        "peak_amount",
+        "highest amount of this {entity}'s last {last} events before this one against their median, halved every {half}",
+    ),
     "decayed count": (
         Kind.DECAYED_COUNT,
         "decayed_count",
@@ -156,7 +161,7 @@ SINCE = {
     "last": (Kind.SINCE_LAST, "seconds since this {entity}'s last event"),
     "first": (Kind.SINCE_FIRST, "seconds since this {entity}'s first event"),
 }
-RECENT_VERBS = ("rank", "typical", "cusum", "decayed")
+RECENT_VERBS = ("rank", "typical", "cusum", "peak", "decayed")
 VERBS = (*ALONE, "number", *OF_AMOUNTS, *OF_EVENTS, *OF_VALUES, *RECENT_VERBS, "velocity", "run", "since")
 
 

@@ -57,6 +57,8 @@ def of_the_last(feature: Feature, at: int, inside: Callable[[Transaction], bool]
             return lambda event, raw, scale: rank(event.amount, told(raw)[1])
         case Kind.TYPICAL:
             return lambda event, raw, scale: typical(event.amount, told(raw)[1])
+        case Kind.PEAK:
+            return lambda event, raw, scale: peak(*told(raw), feature.half_life_us)
         case Kind.GAP_STD:
             return gaps
         case Kind.CUSUM:
@@ -84,6 +86,22 @@ def typical(amount: int, amounts: Sequence[int]) -> float:
     """
     middle = median(amounts) if amounts else 0
     return amount / middle + 0.0 if middle else math.nan  # no -0.0
+
+
+def peak(ages: Sequence[int], amounts: Sequence[int], half_life_us: int) -> float:
+    """The highest of some amounts against their median, each halved with every `half_life_us` of its age.
+
+    It tells how unusual it got lately. NaN of none, or where the median is nothing.
+
+    >>> peak([0, 1000, 2000], [10, 80, 10], 1000), peak([500], [7], 500)
+    (4.0, 0.5)
+    """
+    middle = median(amounts) if amounts else 0
+    if not middle:
+        return math.nan
+    weights = [2.0 ** -(age / half_life_us) for age in ages]
+    highest: float = max(amount / middle * weight for amount, weight in zip(amounts, weights, strict=True))
+    return highest + 0.0  # no -0.0
 
 
 def gap_std(ages: Sequence[int]) -> float:

@@ -4,6 +4,10 @@ The bins are fitted while learning, ever more rarely: after `first` vectors, aft
 each time from an even sample of what came since the last fit and from the latest frauds. Early bins would
 otherwise stand for ever on a stream whose windows were still filling; and a sample without its share of frauds
 leaves the bins widest just where they matter.
+
+Narrow bins tell more and learn slower: each sees few labels. `LayeredBins` gives a value its narrow bin and the wider ones
+that it lies in, so that neighbours learn together what they have in common and each alone only what it has besides. That is
+tile coding with nested tilings (R. S. Sutton, A. G. Barto, Reinforcement Learning, 2nd ed., 2018, section 9.5.4).
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from river import base
 
@@ -21,6 +25,13 @@ from models.base import Vector
 
 TAILS = (0.001, 0.003, 0.01, 0.99, 0.997, 0.999)
 """Quantiles that get an edge of their own: fraud sits in the tails, where even bins are widest."""
+
+
+class Layer(NamedTuple):
+    """One way to cut a feature into bins."""
+
+    edges: list[float]  # ascending, the last one +inf
+    keys: list[str]  # River's key of each bin; the last is that of missing values
 
 
 # River's pipeline only takes for transformers what descends from Transformer too, as its own TargetAgg does.
@@ -35,6 +46,8 @@ class QuantileBins(base.SupervisedTransformer, base.Transformer):
     >>> bins.transform_one({"amount": 1.5}), bins.transform_one({"amount": 9.0}), bins.transform_one({})
     ({'amount#0': 1.0}, {'amount#1': 1.0}, {'amount#2': 1.0})
     """
+
+    merged: tuple[int, ...] = ()
 
     def __init__(
         self, features: tuple[str, ...], bins: int = 20, first: int = 250, sample: int = 2048
@@ -60,9 +73,18 @@ class QuantileBins(base.SupervisedTransformer, base.Transformer):
             self.fit()
 
     def transform_one(self, x: dict[Hashable, Any]) -> dict[Hashable, Any]:
-        """One key a feature: the bin that its value falls into."""
+        """One key a feature and layer: the bin that its value falls into."""
+        named = zip(self.features, self.layers(), strict=False)
+        return {
+            keys[bisect_right(edges, x.get(name, math.nan))]: 1.0
+            for name, layers in named
+            for edges, keys in layers
+        }
+
+    def layers(self) -> list[list[Layer]]:
+        """Each feature's bins, and the wider ones that they are merged into; none before the first fit."""
         named = zip(self.features, self.edges, strict=False)
-        return {f"{name}#{bisect_right(edges, x.get(name, math.nan))}": 1.0 for name, edges in named}
+        return [[_layer(name, edges, size) for size in (1, *self.merged)] for name, edges in named]
 
     def learn_vector(self, vector: Vector, fraud: bool) -> bool:
         """Take values in the features' order into account; tells whether it is time to `fit`."""
@@ -90,6 +112,36 @@ class QuantileBins(base.SupervisedTransformer, base.Transformer):
         """The sample's values, feature after feature."""
         width = len(self.features)
         return (self.kept[index::width] for index in range(width))
+
+
+class LayeredBins(QuantileBins):
+    """Quantile bins of several widths: one ``"feature#bin"`` and one ``"feature/size#bin"`` for each size in `merged`.
+
+    >>> bins = LayeredBins(("amount",), bins=4, first=8, merged=(2,))
+    >>> for amount in range(8):
+    ...     bins.learn_one({"amount": amount}, False)
+    >>> bins.transform_one({"amount": 5}), bins.transform_one({"amount": 7}), bins.transform_one({})
+    ({'amount#2': 1.0, 'amount/2#1': 1.0}, {'amount#3': 1.0, 'amount/2#1': 1.0}, {'amount#4': 1.0, 'amount/2#2': 1.0})
+    """
+
+    def __init__(
+        self,
+        features: tuple[str, ...],
+        bins: int = 60,
+        first: int = 250,
+        sample: int = 2048,
+        merged: tuple[int, ...] = (3, 12),
+    ) -> None:
+        """As of QuantileBins; so many neighbours as `merged` says are one wider bin besides."""
+        super().__init__(features, bins, first, sample)
+        self.merged = merged
+
+
+def _layer(name: str, edges: list[float], size: int) -> Layer:
+    """Every `size` neighbours as one bin; missing values stay by themselves."""
+    wider = [*edges[size - 1 : -1 : size], math.inf]
+    stem = name if size == 1 else f"{name}/{size}"
+    return Layer(wider, [f"{stem}#{place}" for place in range(len(wider) + 1)])
 
 
 def fit_edges(values: Sequence[float], bins: int) -> list[float]:

@@ -11,12 +11,13 @@ import math
 from array import array
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from copy import copy
 from typing import Any
 
 from river.utils import VectorDict
 
 from models.bins import QuantileBins
-from models.incremental import RiverScorer, _average
+from models.incremental import RiverScorer
 
 
 def carried(scorer: RiverScorer, features: tuple[str, ...], kept: Collection[str]) -> RiverScorer:
@@ -33,8 +34,10 @@ def carried(scorer: RiverScorer, features: tuple[str, ...], kept: Collection[str
     gone = [place for place, name in enumerate(scorer.features) if name not in features or name not in kept]
     model, old = scorer.model, scorer
     if old.bins.edges:
-        model.intercept += sum(_average(old._weights[place], old._counts[place]) for place in gone)
-    stays = {key for place in places if place is not None and old._names for key in old._names[place]}
+        old._weights()  # lays out the averages too
+        model.intercept += sum(old._averages[place] for place in gone)
+    kept_layers = [old._layers[place] for place in places if place is not None and old._layers]
+    stays = {key for layers in kept_layers for layer in layers for key in layer.keys}
     model._weights = VectorDict(_of(stays, model._weights))
     model.optimizer.g2 = defaultdict(float, _of(stays, model.optimizer.g2))
     made = RiverScorer(features)
@@ -51,9 +54,8 @@ def _of(keys: Collection[str], values: Any) -> dict[str, float]:
 
 
 def _bins(old: QuantileBins, features: tuple[str, ...], places: Sequence[int | None]) -> QuantileBins:
-    bins = QuantileBins(features, old.bins, old.first, old.sample)
-    width = len(old.features)
-    bins.learned, bins.next_fit, bins.stride = old.learned, old.next_fit, old.stride
+    bins, width = copy(old), len(old.features)
+    bins.features = features
     bins.kept, bins.frauds = _rows(old.kept, width, places), _rows(old.frauds, width, places)
     if old.edges:
         bins.edges = [[math.inf] if place is None else old.edges[place] for place in places]

@@ -11,7 +11,7 @@ from typing import Any
 from river import compose, linear_model, optim, preprocessing
 from river.utils import VectorDict
 
-from models.bins import QuantileBins
+from models.bins import LayeredBins, QuantileBins
 from models.packing import CodecError
 
 Plain = Any
@@ -20,6 +20,7 @@ Plain = Any
 
 ESTIMATORS: dict[str, Callable[[], Any]] = {
     "weir.QuantileBins": lambda: QuantileBins(()),
+    "weir.LayeredBins": lambda: LayeredBins(()),
     "linear_model.LogisticRegression": linear_model.LogisticRegression,
     "preprocessing.StandardScaler": preprocessing.StandardScaler,
     "optim.SGD": optim.SGD,

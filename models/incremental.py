@@ -1,7 +1,8 @@
 """River's logistic regression over quantile bins: learns from one label at a time, scores in microseconds.
 
-River learns; scoring reads the same weights from one flat table a feature, which gives the same sum without
-River's dictionaries. Singles and batches add the same numbers in the same order: they agree bit for bit.
+River learns; scoring reads the same weights from one flat table a feature, in which a bin and the wider bins around it
+are added up already: the same sum without River's dictionaries, and layers cost nothing. Singles and batches add the same
+numbers in the same order: they agree bit for bit.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
-from itertools import starmap
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, starmap
 from struct import Struct
 from typing import Self
 
@@ -20,13 +21,16 @@ from river import linear_model, optim
 from river.utils import VectorDict
 
 from models.base import Reason, Vector
-from models.bins import QuantileBins
+from models.bins import Layer, LayeredBins, QuantileBins
 from models.estimators import from_plain, to_plain
 from models.packing import CodecError, Packed, pack
 
 PRIOR_LABELS = 100.0
 PRIOR_FRAUDS = 0.5
 """What is thought of fraud before any label: the score of a scorer without bins starts here."""
+
+INTERCEPT_RATE = 0.1
+"""How fast the intercept follows each label: as the share of fraud moves, which is faster than any bin fills."""
 
 Column = NDArray[np.float64]
 
@@ -35,7 +39,7 @@ WORTH_COLUMNS = 16
 
 
 class RiverScorer:
-    """A pipeline of QuantileBins and river.linear_model.LogisticRegression with AdaGrad.
+    """A pipeline of LayeredBins and river.linear_model.LogisticRegression with AdaGrad.
 
     Until the first bins are fitted every event has the share of fraud seen so far for its score.
 
@@ -52,27 +56,32 @@ class RiverScorer:
         self,
         features: tuple[str, ...],
         *,
-        bins: int = 20,
+        bins: int = 60,
+        merged: tuple[int, ...] = (3, 12),
         first: int = 250,
         rate: float = 0.3,
         l2: float = 0.0,
     ) -> None:
         """Fit `bins` a feature after `first` labels, then ever more rarely; `rate` is AdaGrad's."""
         self.features = features
-        self.bins = QuantileBins(features, bins, first)
-        self.model = linear_model.LogisticRegression(optimizer=optim.AdaGrad(rate), l2=l2)
+        self.bins: QuantileBins = LayeredBins(features, bins, first, merged=merged)
+        self.model = linear_model.LogisticRegression(
+            optimizer=optim.AdaGrad(rate), l2=l2, intercept_lr=INTERCEPT_RATE
+        )
         self.model.intercept = _logit(PRIOR_FRAUDS / PRIOR_LABELS)
         self.frauds = 0
-        self._names: list[list[str]] = []  # feature, bin -> River's key
-        self._weights: list[list[float]] = []  # feature, bin -> weight
+        self._layers: list[list[Layer]] = []
+        self._keys: list[list[list[str]]] = []  # feature, bin -> River's keys of it and of those around it
         self._counts: list[list[int]] = []  # feature, bin -> labels learned in it
+        self._tables: list[list[float]] = []  # feature, bin -> weight, all layers; none after learning
+        self._averages: list[float] = []  # feature -> mean weight of what was learned, as the tables are
         self._columns: list[tuple[Column, Column]] = []  # edges and weights for batches; none after learning
         self._shape()
 
     def score_one(self, vector: Vector) -> float:
         """The probability of fraud of one event."""
         total = self.model.intercept
-        for edges, weights, value in zip(self.bins.edges, self._weights, vector, strict=False):
+        for edges, weights, value in zip(self.bins.edges, self._weights(), vector, strict=False):
             total += weights[bisect_right(edges, value)]
         return _sigmoid(total)
 
@@ -83,7 +92,7 @@ class RiverScorer:
         if not self._columns:
             self._columns = [
                 (np.array(edges), np.array(weights))
-                for edges, weights in zip(self.bins.edges, self._weights, strict=True)
+                for edges, weights in zip(self.bins.edges, self._weights(), strict=True)
             ]
         totals = np.full(len(vectors), self.model.intercept)
         for (edges, weights), column in zip(self._columns, _columns_of(vectors), strict=True):
@@ -93,26 +102,25 @@ class RiverScorer:
     def learn_one(self, vector: Vector, fraud: bool) -> None:
         """Learn from one event whose label has arrived."""
         self.frauds += fraud
-        self._columns = []
+        self._tables, self._columns = [], []
         if self.bins.learn_vector(vector, fraud):
             self._refit()
         if not self.bins.edges:
             self.model.intercept = _logit((self.frauds + PRIOR_FRAUDS) / (self.bins.learned + PRIOR_LABELS))
             return
         places = self._places(vector)
-        keys = [names[place] for names, place in zip(self._names, places, strict=True)]
-        self.model.learn_one(dict.fromkeys(keys, 1.0), fraud)
-        learned = self.model._weights
-        for key, weights, counts, place in zip(keys, self._weights, self._counts, places, strict=True):
-            weights[place] = learned[key]
+        keys = [keys[place] for keys, place in zip(self._keys, places, strict=True)]
+        self.model.learn_one(dict.fromkeys(chain.from_iterable(keys), 1.0), fraud)
+        for counts, place in zip(self._counts, places, strict=True):
             counts[place] += 1
 
     def explain_one(self, vector: Vector, top: int = 3) -> list[Reason]:
         """The features that moved this score most from that of an average event, strongest first."""
+        tables = self._weights()
         reasons = [
-            Reason(name, value, weights[place] - _average(weights, counts))
-            for name, value, weights, counts, place in zip(
-                self.features, vector, self._weights, self._counts, self._places(vector), strict=False
+            Reason(name, value, weights[place] - average)
+            for name, value, weights, average, place in zip(
+                self.features, vector, tables, self._averages, self._places(vector), strict=False
             )
         ]
         return sorted(reasons, key=lambda reason: -abs(reason.weight))[:top]
@@ -138,35 +146,42 @@ class RiverScorer:
     def _places(self, vector: Vector) -> list[int]:
         return [bisect_right(edges, value) for edges, value in zip(self.bins.edges, vector, strict=False)]
 
+    def _weights(self) -> list[list[float]]:
+        """The tables, laid out anew if something was learned since."""
+        if not self._tables:
+            learned = self.model.weights
+            self._tables = [
+                [sum([learned.get(key, 0.0) for key in keys]) for keys in places] for places in self._keys
+            ]
+            self._averages = list(map(_average, self._tables, self._counts))
+        return self._tables
+
     def _shape(self) -> None:
-        """Lay out the tables for the bins as they are."""
-        learned = self.model.weights
-        named = zip(self.features, self.bins.edges, strict=False)
-        self._names = [[f"{name}#{place}" for place in range(len(edges) + 1)] for name, edges in named]
-        self._weights = [[learned.get(key, 0.0) for key in keys] for keys in self._names]
-        self._counts = [[0] * len(keys) for keys in self._names]
+        """Lay out keys and counts for the bins as they are."""
+        self._layers = self.bins.layers()
+        self._keys = [list(_keys(layers)) for layers in self._layers]
+        self._counts = [[0] * len(places) for places in self._keys]
 
     def _refit(self) -> None:
         """Fit new bins; each begins with the mean of what the sample's events in it had learned before."""
-        before, columns = self.bins.edges, list(self.bins.columns())
-        weights, steps = self._weights, self._steps()
+        before, columns = self._layers, list(self.bins.columns())
         self.bins.fit()
         self._shape()
         if before:
-            moved = [
-                _moved(*each) for each in zip(before, self.bins.edges, columns, weights, steps, strict=True)
-            ]
-            self._begin([each[0] for each in moved], [each[1] for each in moved])
+            self._move(before, columns)
 
-    def _steps(self) -> list[list[float]]:
-        """AdaGrad's sums of squared gradients, laid out as the weights are."""
-        sums = self.model.optimizer.g2
-        return [[sums.get(key, 0.0) for key in keys] for keys in self._names]
-
-    def _begin(self, weights: list[list[float]], steps: list[list[float]]) -> None:
-        self._weights = weights
-        self.model._weights = VectorDict(_flat(self._names, weights))
-        self.model.optimizer.g2 = defaultdict(float, _flat(self._names, steps))
+    def _move(self, before: list[list[Layer]], columns: Sequence[Sequence[float]]) -> None:
+        """Carry weights and AdaGrad's sums of squared gradients over from the bins before."""
+        learned, squares = self.model.weights, self.model.optimizer.g2
+        weights: dict[str, float] = {}
+        steps: dict[str, float] = {}
+        for olds, news, sample in zip(before, self._layers, columns, strict=True):
+            for old, new in zip(olds, news, strict=True):
+                own, pace = _moved(old, new, sample, learned, squares)
+                weights.update(zip(new.keys, own, strict=True))
+                steps.update(zip(new.keys, pace, strict=True))
+        self.model._weights = VectorDict(weights)
+        self.model.optimizer.g2 = defaultdict(float, steps)
 
 
 def _columns_of(vectors: Sequence[Vector]) -> Column:
@@ -175,25 +190,30 @@ def _columns_of(vectors: Sequence[Vector]) -> Column:
     return np.ascontiguousarray(np.frombuffer(rows).reshape(len(vectors), -1).T)
 
 
-def _flat(names: list[list[str]], values: list[list[float]]) -> dict[str, float]:
-    return {
-        key: value
-        for keys, row in zip(names, values, strict=True)
-        for key, value in zip(keys, row, strict=True)
-    }
+def _keys(layers: list[Layer]) -> Iterator[list[str]]:
+    """Of each narrow bin the keys of all layers: of a wider one what it lies in, its own for missing values."""
+    edges = [-math.inf, *layers[0].edges]
+    for edge in edges:
+        yield [layer.keys[bisect_right(layer.edges, edge)] for layer in layers]
 
 
 def _moved(
-    before: list[float], after: list[float], sample: Sequence[float], weights: list[float], steps: list[float]
+    old: Layer,
+    new: Layer,
+    sample: Sequence[float],
+    weights: Mapping[str, float],
+    steps: Mapping[str, float],
 ) -> tuple[list[float], list[float]]:
     """Weights and step sums for new edges: means over a sample; the bin of missing values keeps its own."""
-    totals = [[0.0, 0.0, 0.0] for _ in range(len(after) + 1)]
-    totals[-1] = [weights[-1], steps[-1], 1.0]
+    before = [(weights.get(key, 0.0), steps.get(key, 0.0)) for key in old.keys]
+    totals = [[0.0, 0.0, 0.0] for _ in new.keys]
+    totals[-1] = [*before[-1], 1.0]
     for value in sample:
         if math.isfinite(value):
-            total, old = totals[bisect_right(after, value)], bisect_right(before, value)
-            total[0] += weights[old]
-            total[1] += steps[old]
+            total = totals[bisect_right(new.edges, value)]
+            weight, step = before[bisect_right(old.edges, value)]
+            total[0] += weight
+            total[1] += step
             total[2] += 1.0
     return [w / max(n, 1.0) for w, _, n in totals], [s / max(n, 1.0) for _, s, n in totals]
 

@@ -277,6 +277,13 @@ class Oracle:
                 return sum(halves) / (2 * len(halves)) if halves else NAN
             case Kind.TYPICAL:
                 return event.amount / middle or 0.0 if middle else NAN
+            case Kind.PEAK:
+                halvings = [(event.time_us - each.time_us) / feature.half_life_us for each in before]
+                return (
+                    max(n / middle * 2.0**-h for n, h in zip(amounts, halvings, strict=True)) or 0.0
+                    if middle
+                    else NAN
+                )
             case Kind.GAP_STD:
                 times = [each.time_us for each in before] + [event.time_us] * named
                 gaps = [later - earlier for earlier, later in pairwise(times)]

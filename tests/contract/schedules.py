@@ -44,7 +44,7 @@ def feature_set(kinds: frozenset[Kind] = EVERY, **changes: int) -> FeatureSet:
         features.append(Feature(f"{entity}_age", Kind.SINCE_FIRST, entity))
         features += [
             Feature(f"{entity}_{kind}", kind, entity, last=last, half_life_us=7 * SECOND)
-            for kind, last in zip(sorted(RECENT), (2, 3, 4, 5, 6, 7), strict=True)
+            for kind, last in zip(sorted(RECENT), (2, 3, 4, 5, 6, 7, 8), strict=True)
         ]
         features.append(
             Feature(f"{entity}_velocity", Kind.VELOCITY, entity, WINDOWS[0], against_us=WINDOWS[1])

@@ -31,6 +31,7 @@ def stream(events: int = 900) -> tuple[list[Vector], list[bool]]:
 
 MAKERS: dict[str, Callable[[], Scorer]] = {
     "river": lambda: RiverScorer(FEATURES, first=100),
+    "river, bins of one width": lambda: RiverScorer(FEATURES, first=100, merged=()),
     "river, still without bins": lambda: RiverScorer(FEATURES, first=5000),
     "river, regularised": lambda: RiverScorer(FEATURES, first=50, bins=4, l2=0.001),
     "null": lambda: NullScorer(FEATURES),

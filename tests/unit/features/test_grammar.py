@@ -95,6 +95,13 @@ def test_what_a_feature_needs_beyond_its_window_is_kept_in_it_and_in_its_words()
             7 * DAY_US,
         ),
         (
+            "peak amount by customer over last 9 halving 7d",
+            "customer_peak_amount_9_7d",
+            Kind.PEAK,
+            9,
+            7 * DAY_US,
+        ),
+        (
             "decayed count by terminal over last 9 halving 1d",
             "terminal_decayed_count_9_1d",
             Kind.DECAYED_COUNT,

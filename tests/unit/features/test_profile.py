@@ -93,7 +93,7 @@ def test_every_feature_has_words_for_people(tmp_path: Path) -> None:
 
 def test_the_handbook_holds_amounts_against_the_customers_own_and_counts_the_terminals_labels() -> None:
     names = load("handbook").features.names
-    assert {"customer_ratio_amount_30d", "terminal_risk_7d", "terminal_frauds_30d"} <= set(names)
+    assert {"customer_ratio_amount_90d", "terminal_risk_10d", "terminal_run_age_60d"} <= set(names)
 
 
 def test_the_profile_payments_maps_what_the_simulator_sends() -> None:

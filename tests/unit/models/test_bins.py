@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from river import linear_model
 
-from models.bins import QuantileBins, fit_edges
+from models.bins import LayeredBins, QuantileBins, fit_edges
 
 FEATURES = ("amount", "night")
 
@@ -102,6 +102,32 @@ def test_the_frauds_kept_are_the_latest_and_bounded() -> None:
     for number in range(100):
         bins.learn_vector((float(number),), True)
     assert bins.frauds.tolist() == [float(number) for number in range(90, 100)]
+
+
+def test_neighbours_share_a_wider_bin_and_missing_values_none() -> None:
+    bins = LayeredBins(("amount",), bins=8, first=64, merged=(2, 4))
+    for number in range(64):
+        bins.learn_one({"amount": float(number)}, False)
+    ((narrow, pairs, fours),) = bins.layers()
+    assert [len(layer.edges) for layer in (narrow, pairs, fours)] == [8, 4, 2]
+    for value in [*map(float, range(-1, 66)), *narrow.edges, -math.inf, math.nan]:
+        keys = list(bins.transform_one({"amount": value}))
+        place = int(keys[0].removeprefix("amount#"))
+        missing = not value < math.inf
+        assert (place == 8) == missing
+        wider = (4, 2) if missing else (place // 2, place // 4)
+        assert keys[1:] == [f"amount/2#{wider[0]}", f"amount/4#{wider[1]}"]
+
+
+def test_more_neighbours_than_there_are_bins_make_one_bin() -> None:
+    bins = LayeredBins(("amount",), bins=2, first=4, merged=(12,))
+    for number in range(4):
+        bins.learn_one({"amount": float(number)}, False)
+    assert [list(bins.transform_one({"amount": value}))[1] for value in (0.0, 3.0, math.nan)] == [
+        "amount/12#0",
+        "amount/12#0",
+        "amount/12#1",
+    ]
 
 
 def test_the_bins_work_in_a_pipeline_of_river() -> None:

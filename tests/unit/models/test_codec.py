@@ -28,12 +28,22 @@ def taught() -> RiverScorer:
 BYTES = taught().dump()
 
 
-def test_the_golden_scorer_is_read_as_it_was_written_and_written_the_same() -> None:
-    written = (GOLDEN / "river.v1.bin").read_bytes()
+@pytest.mark.parametrize("name", ["river.v1", "river.v2"])
+def test_a_golden_scorer_is_read_as_it_was_written_and_written_the_same(name: str) -> None:
+    """v1 has bins of one width, v2 wider ones around them."""
+    written = (GOLDEN / f"{name}.bin").read_bytes()
     scorer = load_scorer(written, FEATURES)
     assert scorer.dump() == written
-    scores = [float(line) for line in (GOLDEN / "river.v1.scores").read_text().split()]
+    scores = [float(line) for line in (GOLDEN / f"{name}.scores").read_text().split()]
     assert scorer.score_many([(float(amount), 0.0) for amount in range(0, 60, 10)]) == scores
+
+
+def test_a_golden_scorer_of_bins_of_one_width_goes_on_learning() -> None:
+    scorer = load_scorer((GOLDEN / "river.v1.bin").read_bytes(), FEATURES)
+    for number in range(400):
+        scorer.learn_one((float(number % 50), float(number % 2)), fraud=number % 50 > 40)
+    assert scorer.score_one((45.0, 0.0)) > 5 * scorer.score_one((5.0, 0.0))
+    assert load_scorer(scorer.dump(), FEATURES).dump() == scorer.dump()
 
 
 @given(st.data())

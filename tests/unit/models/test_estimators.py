@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from river import compose, forest, linear_model, optim, preprocessing
 
-from models.bins import QuantileBins
+from models.bins import LayeredBins, QuantileBins
 from models.estimators import ESTIMATORS, from_plain, to_plain
 from models.packing import CodecError
 
@@ -37,7 +37,14 @@ def through_bytes(estimator: Any) -> Any:
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS, ids=lambda make: type(make()).__name__)
-@pytest.mark.parametrize("first", [preprocessing.StandardScaler, lambda: QuantileBins(FEATURES, 6, 50)])
+@pytest.mark.parametrize(
+    "first",
+    [
+        preprocessing.StandardScaler,
+        lambda: QuantileBins(FEATURES, 6, 50),
+        lambda: LayeredBins(FEATURES, 6, 50),
+    ],
+)
 def test_learning_goes_on_after_a_load_as_if_nothing_had_happened(
     make: Callable[[], Any], first: Callable[[], Any]
 ) -> None:

@@ -24,7 +24,7 @@ def stream(events: int, seed: int = 1) -> list[tuple[Vector, bool]]:
     return out
 
 
-def taught(events: int, **settings: float) -> RiverScorer:
+def taught(events: int, **settings: object) -> RiverScorer:
     scorer = RiverScorer(FEATURES, **settings)  # type: ignore[arg-type]
     for vector, fraud in stream(events):
         scorer.learn_one(vector, fraud)
@@ -73,8 +73,20 @@ def test_new_bins_keep_the_pace_of_what_was_learned() -> None:
     scorer.learn_one(*stream(800)[-1])
     after = scorer.model.optimizer.g2.values()
     assert mean / 3 < sum(after) / len(after) < mean * 3
-    keys = {key for keys in scorer._names for key in keys}
+    keys = {key for layers in scorer.bins.layers() for layer in layers for key in layer.keys}
     assert scorer.model.optimizer.g2.keys() == scorer.model.weights.keys() == keys
+
+
+def test_narrow_bins_learn_from_few_labels_what_their_neighbours_know() -> None:
+    held = stream(2000, seed=9)
+
+    def loss(scorer: RiverScorer) -> float:
+        scores = scorer.score_many([vector for vector, _ in held])
+        chances = [score if fraud else 1 - score for score, (_, fraud) in zip(scores, held, strict=True)]
+        return -sum(map(math.log, chances)) / len(chances)
+
+    layered, alone = (taught(1500, bins=60, merged=merged) for merged in ((3, 12), ()))
+    assert loss(layered) < loss(alone)
 
 
 def test_scores_are_near_the_share_of_fraud_that_they_claim() -> None:
