@@ -25,10 +25,11 @@ from features.catalogue import (
     Kind,
 )
 from features.events import Transaction, to_datetime
+from features.folds import MILLION, NEVER
 from features.money import EXPONENTS
 from features.parts import Part, Text, part_of, text_reader
 from features.recent import of_the_last
-from features.windows import NEVER, NO_RUN, Shape
+from features.windows import NO_RUN, Shape
 
 Raw = Sequence[int]
 Compute = Callable[[Transaction, Raw, int], float]
@@ -54,7 +55,7 @@ SQUARES = frozenset({Kind.STD, Kind.ZSCORE})
 
 
 class EntityPlan(msgspec.Struct, frozen=True):
-    """What is kept of one part of an entity, and where its answers stand in raw: first its events', then its labels'."""
+    """What is kept of one part of an entity, and where its answers stand in raw: of its events, of its labels, the error."""
 
     part: Part
     index: int  # of the entity among Transaction.entities
@@ -87,7 +88,7 @@ class EntityPlan(msgspec.Struct, frozen=True):
             told[starts:fields] = [NEVER] * (fields - starts)
             told[self.last - self.start : self.recent - self.start] = [NEVER] * (self.recent - self.last)
             told[self.recent - self.start :] = [NEVER, 0] * self.events.recent
-        return told + self.unsaid
+        return [*told, *self.unsaid, 0]
 
     @property
     def unsaid(self) -> list[int]:
@@ -97,9 +98,14 @@ class EntityPlan(msgspec.Struct, frozen=True):
         return [*[0] * self.labels.at_runs, *(NO_RUN if self.labels.runs else ())]
 
     @property
+    def error(self) -> int:
+        """Where raw holds how uncertain a count is beyond the bound of records, in millionths."""
+        return self.said + (self.labels.width if self.labels else 0)
+
+    @property
     def width(self) -> int:
         """How many integers it answers."""
-        return self.said - self.start + (self.labels.width if self.labels else 0)
+        return self.error + 1 - self.start
 
 
 class Plan:
@@ -138,6 +144,10 @@ class Plan:
         """The features of an event, in the order of the set."""
         scale = SCALES.get(event.currency, USUAL_SCALE)
         return tuple([compute(event, raw, scale) for compute in self._computes])
+
+    def error(self, raw: Raw) -> float:
+        """How much of a window's count is uncertain at most, of all windows of an event."""
+        return max([raw[entity.error] for entity in self.entities], default=0) / MILLION
 
     def _reader(self, field: str) -> Text:
         return text_reader(field, self.feature_set.entities, self._local)

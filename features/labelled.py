@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
 
-from features.windows import NEVER, NO_RUN, Log, Shape
+from features.folds import NEVER
+from features.windows import NO_RUN, Log, Shape
 
 Run = tuple[int, int, int, int, int]
 """What labels end with: kind (1 frauds, 0 legitimate, -1 none), length, first and last time, and the last time before it."""
@@ -14,9 +15,9 @@ Run = tuple[int, int, int, int, int]
 class LabelLog(Log):
     """The labels of one entity's events: a record is a label at its arrival, its amount 1 for fraud.
 
-    A label taken back counts until its correction arrives. Answers (labels, frauds) of each window, and where the shape
-    asks for it the run that the labels end with, its times as ages (NEVER: there is none): an event that comes again later gets
-    the answer of its first time.
+    A label taken back counts until its correction arrives; one that was folded is taken back no more. Answers (labels,
+    frauds) of each window, and where the shape asks for it the run that the labels end with, its times as ages (NEVER: there is
+    none): an event that comes again later gets the answer of its first time.
     """
 
     __slots__ = ("run", "taken_back")
@@ -70,6 +71,10 @@ class LabelLog(Log):
                 if arrived > now - window:
                     out[start + 2 * w] -= 1
                     out[start + 2 * w + 1] -= fraud
+
+    def _counts(self, at: int) -> bool:
+        place = (self.times[at], self.ties[at])
+        return all(each[:2] != place for each in self.taken_back.values())
 
     def _cut(self, run: Run) -> Run | None:
         """A run without what has left."""

@@ -138,7 +138,9 @@ class Unpacker:
         if status not in VECTORS or not isinstance(event, Transaction):
             return Applied(status, seq, ())
         raw = [_whole(each) for each in told] if marks & WIDE else told
-        return Applied(status, seq, self._plan.vector(event, raw), bool(marks & APPROXIMATE))
+        approximate = bool(marks & APPROXIMATE)
+        error = self._plan.error(raw) if approximate else 0.0
+        return Applied(status, seq, self._plan.vector(event, raw), approximate, error)
 
 
 def _square(amount: int) -> bytes:
@@ -180,6 +182,7 @@ def packed_plan(plan: Plan) -> bytes:
                     "last": entity.last + 1,
                     "recent": entity.recent + 1,
                     "said": entity.said + 1,
+                    "error": entity.error + 1,
                     "unsaid": entity.unsaid,
                     "filtered": inside is not None,
                     "absent": entity.absent,
@@ -198,6 +201,7 @@ def _told_shape(shape: Shape | None) -> dict[str, object] | bool:
         "keep": shape.keep_us,
         "idle": shape.idle_us,
         "records": shape.records,
+        "unit": shape.unit_us,
         "extremes": shape.extremes,
         "squares": shape.squares,
         "starts": shape.starts,

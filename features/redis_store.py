@@ -40,7 +40,7 @@ from features.store import Applied, Run, Source, StoreBehind, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 4
+FORMAT = 5
 """Of the keys and their bytes: another format has other keys."""
 
 CALL = 32
@@ -51,13 +51,13 @@ PATIENCE_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
 ANSWER_WITHIN_S = 10.0  # a call takes milliseconds; the append-only file's disk may stall for seconds
 SCANNED = 10_000  # keys that are looked at in one step, where all are
-LOGS = (b"t", b"l", b"d", b"c")  # kinds of keys that one value of an entity has: see the script
+LOGS = (b"t", b"l", b"d", b"c", b"f", b"g")  # kinds of keys that one value of an entity has: see the script
 
 SCRIPT = "\n".join(
     files("features").joinpath("script", f"{name}.lua").read_text()
-    for name in ("state", "logs", "windows", "readings", "labels", "ids", "items")
+    for name in ("state", "logs", "folds", "windows", "readings", "labels", "ids", "items")
 )
-"""One script, told in seven chapters: each uses what those before it define."""
+"""One script, told in eight chapters: each uses what those before it define."""
 
 PASSING = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError)
 """What may be gone a moment later: lost connections, restarts, failovers."""

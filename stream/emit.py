@@ -165,6 +165,7 @@ class Emitter:
             "seq": [each.seq for each in applied],
             "late": [each.status is LATE for each in applied],
             "approximate": [each.approximate for each in applied],
+            "count_error": [each.error if each.approximate else UNSET for each in applied],
         }
 
     def _kept(self, events: Sequence[Transaction], people: People) -> Iterable[object]:

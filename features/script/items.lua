@@ -42,9 +42,9 @@ local function add_events(digest, entity, event)
   else
     add_in_place(log, event, entity.first)
   end
-  local approximate = partial(log, time)
+  local worst = beyond(log, time, entity.first)
   trim(log)
-  return approximate
+  return worst
 end
 
 -- The same of an event that is no record: what is known when it comes.
@@ -58,7 +58,7 @@ local function read_events(digest, entity, event)
   end
   tell_before(log, entity, event.time)
   read(log, event.time, entity.first, event)
-  return partial(log, event.time)
+  return beyond(log, event.time, entity.first)
 end
 
 -- The same of an event that could be a record, changing nothing.
@@ -67,7 +67,7 @@ local function peek_events(digest, entity, event, extra)
   local log = find('t', digest, shape) or empty('t', digest, shape)
   peek(log, event.time, entity.first, event, extra and { hi = event.hi, lo = event.lo, rest = rest_of(shape, event) })
   tell_before(log, entity, event.time)
-  return partial(log, event.time)
+  return beyond(log, event.time, entity.first)
 end
 
 -- Whether an event is a record of an entity's part.
@@ -94,12 +94,10 @@ local function features(event, change)
         raw[entity.first + i - 1] = number
       end
     else
-      if entity.events then
-        approximate = events_of(digest, e, event, change) or approximate
-      end
-      if entity.labels then
-        approximate = read_labels(digest, entity, event.arrived) or approximate
-      end
+      local of_events = entity.events and events_of(digest, e, event, change)
+      local of_labels = entity.labels and read_labels(digest, entity, event.arrived)
+      approximate = approximate or of_events or of_labels
+      raw[entity.error] = max(of_events or 0, of_labels or 0)
     end
   end
   return #raw > 0 and encode(raw) or NO_RAW, (approximate and APPROXIMATE or 0) + (wide and WIDE or 0)
@@ -238,9 +236,7 @@ local function forget()
   for _, name in ipairs(names) do
     local touched = call('GETRANGE', base .. name, 8 * TOUCHED - 8, 8 * TOUCHED - 1)
     if touched ~= '' and clock - decode('<d', touched) > plan.dead then
-      local digest = sub(name, 2)
-      local more = sub(name, 1, 1) == 't' and 'd' or 'c'
-      call('UNLINK', base .. name, base .. more .. digest)
+      drop(name)
     end
   end
   if cursor >= plan.shards and #names < plan.sweep then
@@ -250,11 +246,11 @@ local function forget()
 end
 
 for _, entity in ipairs(plan.entities) do
-  if entity.events then
-    prepare(entity.events)
-  end
-  if entity.labels then
-    prepare(entity.labels)
+  for _, shape in ipairs({ entity.events or entity.labels, entity.events and entity.labels }) do
+    if shape then
+      prepare(shape)
+      prepare_folds(shape)
+    end
   end
 end
 for i = 1, plan.width do
@@ -263,6 +259,7 @@ end
 apply()
 for _, log in ipairs(opened) do
   if not log.dead then
+    write_folds(log)
     if not log.stored then
       write_out(log)
     elseif log.dirty then

@@ -1,17 +1,5 @@
 -- Labels: which are taken back, and the run that they end with.
 
-local function corrections(log)
-  local made = {}
-  local bytes = log.h[TAKEN] > 0 and call('GET', base .. 'c' .. log.digest) or ''
-  for pos = 1, #bytes, CORRECTION_SIZE do
-    local key, arrived, tie, fraud, until_then = decode(CORRECTION, bytes, pos)
-    if arrived > log.h[FLOOR] or (arrived == log.h[FLOOR] and tie > log.h[FLOOR_TIE]) then
-      made[#made + 1] = { key = key, arrived = arrived, tie = tie, fraud = fraud, till = until_then }
-    end
-  end
-  return made
-end
-
 local function take_back(log, said, till)
   local h = log.h
   local at = search(log, h[HEAD], h[N], said.arrived, said.tie) - 1
@@ -88,7 +76,7 @@ local function read_run(log, now, made, at)
   tell_run(now, at, h[r + 1], h[r + 2], h[r + 3], h[r + 4], h[r + 5])
 end
 
--- Writes (labels, frauds) of each window into raw from `at` on, and the run where it is asked for.
+-- Writes (labels, frauds) of each window into raw from `at` on, and the run where it is asked for. Gives what `beyond` does.
 local function read_labels(digest, entity, now)
   local shape, at = entity.labels, entity.said
   local log = find('l', digest, shape)
@@ -113,5 +101,5 @@ local function read_labels(digest, entity, now)
       end
     end
   end
-  return partial(log, now)
+  return beyond(log, now, at)
 end

@@ -101,7 +101,7 @@ end
 local function empty(kind, digest, shape)
   local name = kind .. digest
   local log = { name = name, digest = digest, key = base .. name, shape = shape, stored = false, buffer = '', ahead = 0 }
-  local h = { 0, 0, NEVER, NEVER, 0, NEVER, NEVER, 0, INF, INF, 0, INF }
+  local h = { 0, 0, NEVER, NEVER, 0, NEVER, NEVER, 0, INF, INF, 0, INF, INF }
   for o = FIXED + 1, shape.ends, shape.stride do
     for i = 0, shape.stride - 1 do
       h[o + i] = 0
@@ -116,13 +116,19 @@ local function empty(kind, digest, shape)
   return log
 end
 
+-- Forgets a log of events or of labels, and what goes with it.
+local function drop(name)
+  local digest, events = sub(name, 2), byte(name) == 116 -- t
+  call('UNLINK', base .. name, base .. (events and 'd' or 'c') .. digest, base .. (events and 'f' or 'g') .. digest)
+end
+
 local function touch(kind, digest, shape)
   local log = find(kind, digest, shape)
   if not log then
     local name = kind .. digest
     if logs[name] then
       logs[name].dead = true
-      call('UNLINK', base .. name, base .. 'd' .. digest, base .. 'c' .. digest)
+      drop(name)
     end
     log = empty(kind, digest, shape)
     logs[name] = log

@@ -1,15 +1,5 @@
 -- Records come into a log's windows and leave them; those that no window can reach leave the log.
 
--- Lets an amount count for the lowest and the highest (two limbs each) that stand in a table from `at` on.
-local function widen(t, at, hi, lo, first)
-  if first or hi < t[at] or (hi == t[at] and lo < t[at + 1]) then
-    t[at], t[at + 1] = hi, lo
-  end
-  if first or hi > t[at + 2] or (hi == t[at + 2] and lo > t[at + 3]) then
-    t[at + 2], t[at + 3] = hi, lo
-  end
-end
-
 local function rescan(log, o, from, to)
   local h, size, first = log.h, log.shape.record, true
   h[o + 4], h[o + 5], h[o + 6], h[o + 7] = 0, 0, 0, 0
@@ -236,24 +226,9 @@ local function cut_run(log)
   end
 end
 
-local function trim(log)
+-- Lets all records before `to` leave: the last of them was at `time`, the next one is at `head_time`.
+local function let_go(log, to, time, tie, head_time)
   local h, shape = log.h, log.shape
-  local limit, head, n = h[NEWEST] - shape.keep, h[HEAD], h[N]
-  if h[HEAD_TIME] > limit and n - head <= shape.records then
-    return
-  end
-  local to = head
-  if h[HEAD_TIME] <= limit then
-    local near = min(head + 8, n)
-    to = search(log, head, near, limit)
-    if to == near then
-      to = search(log, near, n, limit)
-    end
-  end
-  to = max(to, n - shape.records)
-  local records, at = view(log, to - 1, to + 1)
-  local time, tie = decode(PLACE, records, at)
-  local head_time = decode('<d', records, at + shape.record)
   if time > h[FLOOR] or (time == h[FLOOR] and tie > h[FLOOR_TIE]) then
     h[FLOOR], h[FLOOR_TIE] = time, tie
   end
@@ -269,7 +244,39 @@ local function trim(log)
   if shape.runs then
     cut_run(log)
   end
-  if to >= COMPACT_AT and to * 2 >= n then
+  if to >= COMPACT_AT and to * 2 >= h[N] then
     compact(log)
+  end
+end
+
+-- The first record that is not too old to stay.
+local function young(log, limit)
+  local h = log.h
+  if h[HEAD_TIME] > limit then
+    return h[HEAD]
+  end
+  local near = min(h[HEAD] + 8, h[N])
+  local to = search(log, h[HEAD], near, limit)
+  return to == near and search(log, near, h[N], limit) or to
+end
+
+local function trim(log)
+  local h, shape = log.h, log.shape
+  local limit, n = h[NEWEST] - shape.keep, h[N]
+  if h[HEAD_TIME] <= limit or n - h[HEAD] > shape.records then
+    local aged = young(log, limit)
+    local to = max(aged, n - shape.records)
+    local from = min(aged, to - 1)
+    local records, at = view(log, from, to + 1)
+    local behind_at = at + (to - from) * shape.record
+    local time, tie = decode(PLACE, records, behind_at - shape.record)
+    local head_time = decode('<d', records, behind_at)
+    if to > aged and shape.longest > 0 then
+      fold_all(log, records, at, behind_at - 1)
+    end
+    let_go(log, to, time, tie, head_time)
+  end
+  if h[NEWEST] >= h[DUE] then
+    settle(log)
   end
 end

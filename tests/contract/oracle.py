@@ -2,7 +2,8 @@
 
 It shares no code with the stores. What is kept is said here in full: at most `records` of an entity, none older than
 the longest window and `remember` behind the newest, nothing of an entity that was idle for too long, and ids as long
-as the longer of `remember` and `label_horizon`, all by the latest arrival so far.
+as the longer of `remember` and `label_horizon`, all by the latest arrival so far. Of records beyond `records` it is known
+which bucket they are in, and no more: see `Entity.buckets`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from operator import mul
 from statistics import median
 from zlib import crc32
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from features.catalogue import CURRENCY, DAY_US, FIELDS, RECENT, WEEKDAY, Feature, FeatureSet, Kind
 from features.events import Event, Label, Transaction
@@ -63,7 +66,22 @@ class Entity:
     records: list[Record] = field(default_factory=list)
     first: float = math.inf
     gone: list[tuple[int, int]] = field(default_factory=list)
+    folded: list[Record] = field(default_factory=list)
     touched: int = 0
+
+    def buckets(self, shortest: int) -> list[list[Record]]:
+        """The folded records that are one: each is in the largest cell of time that ended 64 of its spans ago."""
+        newest, least = self.records[-1].time, 1
+        while least * 2 * 64 <= shortest:
+            least *= 2
+
+        def cell(record: Record) -> tuple[int, int]:
+            span = least
+            while (record.time // (2 * span) + 1 + 64) * 2 * span <= newest:
+                span *= 2
+            return span, record.time // span
+
+        return [list(group) for _, group in groupby(sorted(self.folded, key=lambda each: each.place), cell)]
 
 
 @dataclass
@@ -105,18 +123,20 @@ class Oracle:
             first = known.applied
             if known.event.body != event.body:
                 return Applied(Status.CONFLICT, first.seq, ())
-            return Applied(Status.DUPLICATE, first.seq, first.vector, first.approximate)
+            return msgspec.structs.replace(first, status=Status.DUPLICATE)
         late = event.arrived_us - event.time_us > self.features.remember_us
         vector = tuple(self._value(feature, event) for feature in self.features.features)
         approximate = any(self._approximate(feature, event) for feature in self.features.features)
+        error = max((self._error(feature, event) for feature in self.features.features), default=0) / 10**6
         if late:
-            return Applied(Status.LATE, 0, vector, approximate)
+            return Applied(Status.LATE, 0, vector, approximate, error)
         self.seq += 1
-        applied = Applied(Status.FRESH, self.seq, vector, approximate)
+        applied = Applied(Status.FRESH, self.seq, vector, approximate, error)
         for part in self._with(labels=False):
             if self._inside(part, event):
                 record = Record(event.time_us, crc32(event.event_id.encode()), event)
                 self._add(False, part, self._key(part, event), record)
+                self._trim(False, part, self._key(part, event))
         entry = self.known[event.event_id] = Known(self.clock, event, applied)
         for label, seq in (known.labels if known else {}).values():
             if label.arrived_us - event.arrived_us <= self.features.label_horizon_us:
@@ -132,11 +152,19 @@ class Oracle:
         entity.records.append(record)
         entity.first = min(entity.first, record.time)
         entity.records.sort(key=lambda each: each.place)
-        newest = entity.records[-1].time
-        edge = newest - self._longest(labels, at) - self.features.remember_us
-        kept = [each for each in entity.records if each.time > edge][-self.features.records :]
+
+    def _trim(self, labels: bool, at: Part, value: tuple[str, str]) -> None:
+        entity = self._entity(labels, at, value)
+        if entity is None:
+            return
+        edge = entity.records[-1].time - self._longest(labels, at) - self.features.remember_us
+        young = [each for each in entity.records if each.time > edge]
+        kept = young[-self.features.records :]
         entity.gone += [each.place for each in entity.records[: -len(kept)]]
         entity.records = kept
+        entity.folded += [each for each in young[: -len(kept)] if each.until == math.inf]
+        buckets = entity.buckets(self._shortest(labels, at))
+        entity.folded = [each for bucket in buckets if bucket[-1].time > edge for each in bucket]
 
     def _entity(self, labels: bool, at: Part, value: tuple[str, str]) -> Entity | None:
         entity = self.entities.get((labels, at, value))
@@ -167,11 +195,19 @@ class Oracle:
         return not field or self._text(event, field) == wanted
 
     def _longest(self, labels: bool, at: Part) -> int:
-        return max(
-            max(each.window_us, each.against_us)
+        return max(self._windows(labels, at), default=0)
+
+    def _shortest(self, labels: bool, at: Part) -> int:
+        return min(self._windows(labels, at), default=0)
+
+    def _windows(self, labels: bool, at: Part) -> set[int]:
+        return {
+            window
             for each in self.features.features
             if self._part(each) == at and (each.kind in OF_LABELS) == labels
-        )
+            for window in (each.window_us, each.against_us)
+            if window
+        }
 
     # labels
 
@@ -206,6 +242,7 @@ class Oracle:
                         if each.reverses == record.what.label_id != each.label_id
                     ]
                     record.until = min([record.until, *corrections])
+            self._trim(True, at, value)
 
     # values
 
@@ -226,6 +263,40 @@ class Oracle:
         longest = self._longest(labels, at)
         return entity is not None and any(time > now - longest for time, _ in entity.gone)
 
+    def _reach(self, feature: Feature, event: Transaction, window: int) -> tuple[list[Record], list[Record]]:
+        """The folded records that are counted in a window, and those of which it is not known whether they are in it."""
+        labels, at = feature.kind in OF_LABELS, self._part(feature)
+        entity = self._entity(labels, at, self._key(at, event))
+        if entity is None:
+            return [], []
+        now = event.arrived_us if labels else event.time_us
+        counted, unclear = [], []
+        for bucket in entity.buckets(self._shortest(labels, at)) if entity.folded else ():
+            first, last = bucket[0].time, bucket[-1].time
+            if now - window < last <= now:
+                counted += bucket
+            if first <= now - window < last <= now or first <= now < last:
+                unclear += bucket
+        return counted, unclear
+
+    def _error(self, feature: Feature, event: Transaction) -> int:
+        """In millionths, rounded up: what is not known, in what may be in the window; all, where that is not known."""
+        if not self._approximate(feature, event):
+            return 0
+        labels, at = feature.kind in OF_LABELS, self._part(feature)
+        entity = self._entity(labels, at, self._key(at, event))
+        now, longest = event.arrived_us if labels else event.time_us, self._longest(labels, at)
+        if now - longest < entity.records[-1].time - longest - self.features.remember_us:
+            return 10**6
+        named = not labels and self._inside(at, event)
+        return max((self._share(feature, event, now, w, named) for w in self._windows(labels, at)), default=0)
+
+    def _share(self, feature: Feature, event: Transaction, now: int, window: int, named: bool) -> int:
+        counted, unclear = self._reach(feature, event, window)
+        exact = [each for each in self._seen(feature, event) if each.time > now - window]
+        possible = {id(each) for each in [*exact, *counted, *unclear]}
+        return -(-(10**6) * len(unclear) // (len(possible) + named)) if unclear else 0
+
     def _value(self, feature: Feature, event: Transaction) -> float:
         if not feature.entity:
             return self._alone(feature, event)
@@ -241,14 +312,17 @@ class Oracle:
         if feature.kind in RUNS:
             return self._of_a_run(feature, event.arrived_us, seen)
         if feature.kind in OF_LABELS:
-            said = [each.what.fraud for each in seen if each.time > event.arrived_us - feature.window_us]
-            return self._of_labels(feature, said)
+            seen = [each for each in seen if each.time > event.arrived_us - feature.window_us]
+            seen = [*self._reach(feature, event, feature.window_us)[0], *seen]
+            return self._of_labels(feature, [each.what.fraud for each in seen])
         inside = [each.what for each in seen if each.time > event.time_us - feature.window_us]
         named = bool(self._key(at, event)[0]) and self._inside(at, event)
         if feature.kind in FIELDS:
             return self._of_values(feature, event, inside, named)
+        inside = [*(each.what for each in self._reach(feature, event, feature.window_us)[0]), *inside]
         if feature.kind is Kind.VELOCITY:
             longer = [each for each in seen if each.time > event.time_us - feature.against_us]
+            longer += self._reach(feature, event, feature.against_us)[0]
             here, there = len(inside) + named, len(longer) + named
             return (
                 float(Fraction(here, feature.window_us) / Fraction(there, feature.against_us))

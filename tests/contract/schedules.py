@@ -147,9 +147,15 @@ def split(draw: st.DrawFn, schedule: list[Event]) -> list[list[Event]]:
     return [schedule[low:high] for low, high in zip([0, *cuts], [*cuts, len(schedule)], strict=True)]
 
 
-def bits(answers: list[Applied]) -> list[tuple[Status, int, bytes, bool]]:
+def bits(answers: list[Applied]) -> list[tuple[Status, int, bytes, bool, float]]:
     """Answers as what can be compared to the bit, NaN included."""
     return [
-        (each.status, each.seq, struct.pack(f">{len(each.vector)}d", *each.vector), each.approximate)
+        (
+            each.status,
+            each.seq,
+            struct.pack(f">{len(each.vector)}d", *each.vector),
+            each.approximate,
+            each.error,
+        )
         for each in answers
     ]

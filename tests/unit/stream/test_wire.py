@@ -64,6 +64,10 @@ LABEL = LabelRecord("l1", "Käse-1", "fraud", "analyst", "2018-04-08T00:00:31+00
 WRITTEN = [
     ("decision.v1.json", DECISION),
     ("decision_late.v1.json", msgspec.structs.replace(DECISION, threshold=None, late=True, approximate=True)),
+    (
+        "decision_approximate.v1.json",
+        msgspec.structs.replace(DECISION, approximate=True, count_error=0.015625),
+    ),
     ("alert.v1.json", ALERT),
     ("decision_sealed.v1.json", msgspec.structs.replace(DECISION, sealed={"customer": "AgHN3w=="})),
     ("alert_sealed.v1.json", msgspec.structs.replace(ALERT, sealed={"customer": "AgHN3w=="})),
@@ -145,6 +149,7 @@ def test_a_record_comes_back_as_it_was_written(
         "dict[str, str]": st.dictionaries(TEXT, TEXT, max_size=2),
         "dict[str, str] | msgspec.UnsetType": st.just(msgspec.UNSET)
         | st.dictionaries(TEXT, TEXT, max_size=2),
+        "float | msgspec.UnsetType": st.just(msgspec.UNSET) | FINITE,
         "dict[str, float | None]": st.dictionaries(TEXT, st.none() | FINITE, max_size=2),
     }
     values = {
