@@ -46,10 +46,10 @@ RUNS = frozenset({Kind.FRAUD_RUN, Kind.LEGITIMATE_RUN, Kind.RUN_AGE, Kind.SINCE_
 MAX_RECENT = 64
 """So many records can be told one by one, of each part of an entity."""
 
-OF_LABELS = frozenset({Kind.LABELS, Kind.FRAUDS, Kind.RISK}) | RUNS
+OF_LABELS = frozenset({Kind.LABELS, Kind.FRAUDS, Kind.RISK, Kind.SINCE_FIRST_FRAUD}) | RUNS
 ALONE = frozenset({Kind.AMOUNT, Kind.NUMBER, Kind.WEEKEND, Kind.NIGHT, Kind.HOUR})
 OF_EVENTS = frozenset(Kind) - OF_LABELS - ALONE
-WITHOUT_WINDOW = frozenset({Kind.SINCE_LAST, Kind.SINCE_FIRST}) | RECENT
+WITHOUT_WINDOW = frozenset({Kind.SINCE_LAST, Kind.SINCE_FIRST, Kind.SINCE_FIRST_FRAUD}) | RECENT
 EXTREMES = frozenset({Kind.MIN, Kind.MAX})
 SQUARES = frozenset({Kind.STD, Kind.ZSCORE})
 
@@ -95,7 +95,11 @@ class EntityPlan(msgspec.Struct, frozen=True):
         """What the labels say where there are none."""
         if self.labels is None:
             return []
-        return [*[0] * self.labels.at_runs, *(NO_RUN if self.labels.runs else ())]
+        return [
+            *[0] * self.labels.at_runs,
+            *(NO_RUN if self.labels.runs else ()),
+            *[NEVER] * self.labels.frauds,
+        ]
 
     @property
     def error(self) -> int:
@@ -238,6 +242,7 @@ def _shape(features: Sequence[Feature], feature_set: FeatureSet, fields: Sequenc
         squares=not kinds.isdisjoint(SQUARES),
         starts=Kind.GAP in kinds,
         runs=not kinds.isdisjoint(RUNS),
+        frauds=Kind.SINCE_FIRST_FRAUD in kinds,
         first=Kind.SINCE_FIRST in kinds,
         recent=max((each.last for each in features), default=0),
         fields=tuple(sorted({fields.index(each.field) for each in features if each.kind in FIELDS})),
@@ -246,6 +251,8 @@ def _shape(features: Sequence[Feature], feature_set: FeatureSet, fields: Sequenc
 
 def _of_labels(feature: Feature, entity: EntityPlan) -> Compute:
     assert entity.labels
+    if feature.kind is Kind.SINCE_FIRST_FRAUD:
+        return _age(entity.said + entity.labels.at_frauds)
     labels = entity.said + 2 * entity.labels.windows.index(feature.window_us)
     frauds = labels + 1
     if feature.kind in RUNS:
@@ -262,6 +269,10 @@ def _of_labels(feature: Feature, entity: EntityPlan) -> Compute:
         return (raw[frauds] + more_frauds) / total if total else 0.0
 
     return risk
+
+
+def _age(at: int) -> Compute:
+    return lambda event, raw, scale: raw[at] / SECOND_US if raw[at] != NEVER else math.nan
 
 
 def _of_a_run(feature: Feature, labels: int, run: int) -> Compute:

@@ -208,5 +208,6 @@ def _told_shape(shape: Shape | None) -> dict[str, object] | bool:
         "first": shape.first,
         "recent": shape.recent,
         "runs": shape.runs,
+        "frauds": shape.frauds,
         "fields": shape.fields,
     }

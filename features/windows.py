@@ -35,6 +35,7 @@ class Shape(msgspec.Struct, frozen=True):
     first: bool = False  # answer the time of the first record there ever was too
     recent: int = 0  # answer so many of the last records before the event too
     runs: bool = False  # of labels: answer the run that they end with too
+    frauds: bool = False  # of labels: answer how long ago the first fraud that there ever was came too
     fields: tuple[int, ...] = ()  # answer the counts of values too: of these, among the values of a record
 
     @property
@@ -55,6 +56,11 @@ class Shape(msgspec.Struct, frozen=True):
     @property
     def width(self) -> int:
         """How many integers a reading answers."""
+        return self.at_frauds + self.frauds
+
+    @property
+    def at_frauds(self) -> int:
+        """Where it tells how long ago the first fraud came."""
         return self.at_runs + len(NO_RUN) * self.runs
 
     @property

@@ -204,12 +204,18 @@ local function corrections(log)
   return made
 end
 
--- Folds records that leave; a label that was taken back counts no more.
-local function fold_all(log, records, from, to)
-  local shape, gone = log.shape, {}
+-- The places of labels that are taken back.
+local function taken_places(log)
+  local gone = {}
   for _, each in ipairs(log.h[TAKEN] > 0 and corrections(log) or {}) do
     gone[pack(PLACE, each.arrived, each.tie)] = true
   end
+  return gone
+end
+
+-- Folds records that leave; a label that was taken back counts no more.
+local function fold_all(log, records, from, to)
+  local shape, gone = log.shape, taken_places(log)
   for pos = from, to, shape.record do
     if not gone[sub(records, pos, pos + PLACE_SIZE - 1)] then
       local record = {}

@@ -31,7 +31,8 @@ local function prepare(shape)
   shape.at_fields = shape.at_squares + (shape.squares and 4 or 0)
   shape.stride = shape.at_fields + 3 * #shape.fields
   shape.ends = FIXED + #shape.windows * shape.stride
-  shape.count = shape.ends + (shape.runs and RUN_SIZE or 0)
+  shape.at_frauds = shape.ends + (shape.runs and RUN_SIZE or 0)
+  shape.count = shape.at_frauds + (shape.frauds and 2 or 0)
   shape.size = 8 * shape.count
   shape.format = '<' .. rep('d', shape.count)
   shape.values = shape.squares and SQUARE_SIZE or 0 -- of what follows a RECORD: where the digests begin
@@ -111,6 +112,9 @@ local function empty(kind, digest, shape)
   if shape.runs then
     local r = shape.ends
     h[r + 1], h[r + 2], h[r + 3], h[r + 4], h[r + 5] = NO_RUN, 0, NEVER, NEVER, NEVER
+  end
+  if shape.frauds then
+    h[shape.at_frauds + 1], h[shape.at_frauds + 2] = INF, INF
   end
   log.h = h
   return log

@@ -33,6 +33,7 @@ local FIRST, DUE, FIXED = 12, 13, 13 -- DUE: at which newest time buckets of wha
 -- Behind its windows, where they are asked for: the run that the labels up to FRONT end with (its kind, length, first and last
 -- time), and the time of the last label before it. Its kind is 1 for frauds, 0, NO_RUN, or UNKNOWN until it is looked up.
 local RUN_SIZE, NO_RUN, UNKNOWN = 5, -1, -2
+-- Then, where it is asked for, the time of the first fraud (NEVER: to be looked up; INF: none), and of the first that has left.
 local EVENT, LABEL = '<c16c8ddI4dd', '<c16c8I4Bdc8'
 local RECORD, RECORD_SIZE = '<dI4i4I4', 20 -- then its square, where that is asked for, and a digest of each field
 local PLACE, PLACE_SIZE = '<dI4', 12 -- what a record begins with

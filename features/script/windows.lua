@@ -165,6 +165,9 @@ local function insert(log, time, tie, hi, lo, rest, at_once)
   end
   h[N] = n + 1
   h[NEWEST], h[FIRST] = max(h[NEWEST], time), min(h[FIRST], time)
+  if shape.frauds and lo == 1 then
+    h[shape.at_frauds + 1] = min(h[shape.at_frauds + 1], time)
+  end
   if at == h[HEAD] then
     h[HEAD_TIME] = time
   end
@@ -226,9 +229,26 @@ local function cut_run(log)
   end
 end
 
+-- The first fraud stays known when it leaves; of one that was taken back nothing does.
+local function let_frauds_go(log, to)
+  local h, f, gone = log.h, log.shape.at_frauds, taken_places(log)
+  local records, start, finish = view(log, h[HEAD], to)
+  for pos = start, finish, log.shape.record do
+    local time, _, _, fraud = decode(RECORD, records, pos)
+    if fraud == 1 and gone[sub(records, pos, pos + PLACE_SIZE - 1)] then
+      h[f + 1] = NEVER
+    elseif fraud == 1 then
+      h[f + 2] = min(h[f + 2], time)
+    end
+  end
+end
+
 -- Lets all records before `to` leave: the last of them was at `time`, the next one is at `head_time`.
 local function let_go(log, to, time, tie, head_time)
   local h, shape = log.h, log.shape
+  if shape.frauds then
+    let_frauds_go(log, to)
+  end
   if time > h[FLOOR] or (time == h[FLOOR] and tie > h[FLOOR_TIE]) then
     h[FLOOR], h[FLOOR_TIE] = time, tie
   end

@@ -29,7 +29,7 @@ from features.store import Applied, Status
 NAN = math.nan
 DIGITS = {"EUR": 2, "JPY": 0, "KWD": 3}
 RUNS = {Kind.FRAUD_RUN, Kind.LEGITIMATE_RUN, Kind.RUN_AGE, Kind.SINCE_FRAUD, Kind.SINCE_LEGITIMATE}
-OF_LABELS = {Kind.LABELS, Kind.FRAUDS, Kind.RISK} | RUNS
+OF_LABELS = {Kind.LABELS, Kind.FRAUDS, Kind.RISK, Kind.SINCE_FIRST_FRAUD} | RUNS
 
 
 def mean(amounts: Sequence[int]) -> Fraction:
@@ -65,6 +65,7 @@ class Entity:
 
     records: list[Record] = field(default_factory=list)
     first: float = math.inf
+    left_frauds: list[int] = field(default_factory=list)
     gone: list[tuple[int, int]] = field(default_factory=list)
     folded: list[Record] = field(default_factory=list)
     touched: int = 0
@@ -161,6 +162,8 @@ class Oracle:
         young = [each for each in entity.records if each.time > edge]
         kept = young[-self.features.records :]
         entity.gone += [each.place for each in entity.records[: -len(kept)]]
+        left = [each for each in entity.records[: -len(kept)] if each.until == math.inf]
+        entity.left_frauds += [each.time for each in left if labels and each.what.fraud]
         entity.records = kept
         entity.folded += [each for each in young[: -len(kept)] if each.until == math.inf]
         buckets = entity.buckets(self._shortest(labels, at))
@@ -309,6 +312,11 @@ class Oracle:
             return (event.time_us - known.first) / 1e6 if known and known.first <= event.time_us else NAN
         if feature.kind in RECENT:
             return self._of_the_last(feature, event, [each.what for each in seen][-feature.last :])
+        if feature.kind is Kind.SINCE_FIRST_FRAUD:
+            entity = self._entity(True, at, self._key(at, event))
+            frauds = [each.time for each in seen if each.what.fraud] + (entity.left_frauds if entity else [])
+            past = [each for each in frauds if each <= event.arrived_us]
+            return (event.arrived_us - min(past)) / 1e6 if past else NAN
         if feature.kind in RUNS:
             return self._of_a_run(feature, event.arrived_us, seen)
         if feature.kind in OF_LABELS:

@@ -42,6 +42,7 @@ def feature_set(kinds: frozenset[Kind] = EVERY, **changes: int) -> FeatureSet:
     for entity, other in (("card", "shop"), ("shop", "card")):
         features.append(Feature(f"{entity}_since", Kind.SINCE_LAST, entity))
         features.append(Feature(f"{entity}_age", Kind.SINCE_FIRST, entity))
+        features.append(Feature(f"{entity}_first_fraud", Kind.SINCE_FIRST_FRAUD, entity))
         features += [
             Feature(f"{entity}_{kind}", kind, entity, last=last, half_life_us=7 * SECOND)
             for kind, last in zip(sorted(RECENT), (2, 3, 4, 5, 6, 7), strict=True)
