@@ -60,6 +60,9 @@ class Kind(StrEnum):
     RUN_AGE = "run_age"  # seconds since the first fraud of such a run, at most the window; NaN where the last is none
     SINCE_FRAUD = "since_fraud"  # seconds since the last fraud; NaN where there is none in the window
     SINCE_LEGITIMATE = "since_legitimate"  # seconds since the last legitimate label; NaN likewise
+    SINCE_FIRST_FRAUD = (
+        "since_first_fraud"  # seconds since the first fraud there ever was; NaN where there was none
+    )
 
 
 ZONED = frozenset({Kind.WEEKEND, Kind.NIGHT, Kind.HOUR})

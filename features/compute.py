@@ -25,10 +25,11 @@ from features.catalogue import (
     Kind,
 )
 from features.events import Transaction, to_datetime
+from features.folds import MILLION, NEVER
 from features.money import EXPONENTS
 from features.parts import Part, Text, part_of, text_reader
 from features.recent import of_the_last
-from features.windows import NEVER, NO_RUN, Shape
+from features.windows import NO_RUN, Shape
 
 Raw = Sequence[int]
 Compute = Callable[[Transaction, Raw, int], float]
@@ -45,16 +46,16 @@ RUNS = frozenset({Kind.FRAUD_RUN, Kind.LEGITIMATE_RUN, Kind.RUN_AGE, Kind.SINCE_
 MAX_RECENT = 64
 """So many records can be told one by one, of each part of an entity."""
 
-OF_LABELS = frozenset({Kind.LABELS, Kind.FRAUDS, Kind.RISK}) | RUNS
+OF_LABELS = frozenset({Kind.LABELS, Kind.FRAUDS, Kind.RISK, Kind.SINCE_FIRST_FRAUD}) | RUNS
 ALONE = frozenset({Kind.AMOUNT, Kind.NUMBER, Kind.WEEKEND, Kind.NIGHT, Kind.HOUR})
 OF_EVENTS = frozenset(Kind) - OF_LABELS - ALONE
-WITHOUT_WINDOW = frozenset({Kind.SINCE_LAST, Kind.SINCE_FIRST}) | RECENT
+WITHOUT_WINDOW = frozenset({Kind.SINCE_LAST, Kind.SINCE_FIRST, Kind.SINCE_FIRST_FRAUD}) | RECENT
 EXTREMES = frozenset({Kind.MIN, Kind.MAX})
 SQUARES = frozenset({Kind.STD, Kind.ZSCORE})
 
 
 class EntityPlan(msgspec.Struct, frozen=True):
-    """What is kept of one part of an entity, and where its answers stand in raw: first its events', then its labels'."""
+    """What is kept of one part of an entity, and where its answers stand in raw: of its events, of its labels, the error."""
 
     part: Part
     index: int  # of the entity among Transaction.entities
@@ -87,19 +88,28 @@ class EntityPlan(msgspec.Struct, frozen=True):
             told[starts:fields] = [NEVER] * (fields - starts)
             told[self.last - self.start : self.recent - self.start] = [NEVER] * (self.recent - self.last)
             told[self.recent - self.start :] = [NEVER, 0] * self.events.recent
-        return told + self.unsaid
+        return [*told, *self.unsaid, 0]
 
     @property
     def unsaid(self) -> list[int]:
         """What the labels say where there are none."""
         if self.labels is None:
             return []
-        return [*[0] * self.labels.at_runs, *(NO_RUN if self.labels.runs else ())]
+        return [
+            *[0] * self.labels.at_runs,
+            *(NO_RUN if self.labels.runs else ()),
+            *[NEVER] * self.labels.frauds,
+        ]
+
+    @property
+    def error(self) -> int:
+        """Where raw holds how uncertain a count is beyond the bound of records, in millionths."""
+        return self.said + (self.labels.width if self.labels else 0)
 
     @property
     def width(self) -> int:
         """How many integers it answers."""
-        return self.said - self.start + (self.labels.width if self.labels else 0)
+        return self.error + 1 - self.start
 
 
 class Plan:
@@ -138,6 +148,10 @@ class Plan:
         """The features of an event, in the order of the set."""
         scale = SCALES.get(event.currency, USUAL_SCALE)
         return tuple([compute(event, raw, scale) for compute in self._computes])
+
+    def error(self, raw: Raw) -> float:
+        """How much of a window's count is uncertain at most, of all windows of an event."""
+        return max([raw[entity.error] for entity in self.entities], default=0) / MILLION
 
     def _reader(self, field: str) -> Text:
         return text_reader(field, self.feature_set.entities, self._local)
@@ -230,6 +244,7 @@ def _shape(features: Sequence[Feature], feature_set: FeatureSet, fields: Sequenc
         squares=not kinds.isdisjoint(SQUARES),
         starts=Kind.GAP in kinds,
         runs=not kinds.isdisjoint(RUNS),
+        frauds=Kind.SINCE_FIRST_FRAUD in kinds,
         first=Kind.SINCE_FIRST in kinds,
         recent=max((each.last for each in features), default=0),
         fields=tuple(looked_at),
@@ -244,6 +259,8 @@ def _shape(features: Sequence[Feature], feature_set: FeatureSet, fields: Sequenc
 
 def _of_labels(feature: Feature, entity: EntityPlan) -> Compute:
     assert entity.labels
+    if feature.kind is Kind.SINCE_FIRST_FRAUD:
+        return _age(entity.said + entity.labels.at_frauds)
     labels = entity.said + 2 * entity.labels.windows.index(feature.window_us)
     frauds = labels + 1
     if feature.kind in RUNS:
@@ -260,6 +277,10 @@ def _of_labels(feature: Feature, entity: EntityPlan) -> Compute:
         return (raw[frauds] + more_frauds) / total if total else 0.0
 
     return risk
+
+
+def _age(at: int) -> Compute:
+    return lambda event, raw, scale: raw[at] / SECOND_US if raw[at] != NEVER else math.nan
 
 
 def _of_a_run(feature: Feature, labels: int, run: int) -> Compute:

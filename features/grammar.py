@@ -7,7 +7,7 @@ since fraud | since legitimate                               by ENTITY over WIND
 sum | mean | std | min | max | ratio | zscore  [of] amount   by ENTITY over WINDOW...
 distinct | entropy | share | new FIELD                       by ENTITY over WINDOW...
 velocity                                                     by ENTITY over WINDOW... against WINDOW
-since last | since first                                     by ENTITY
+since last | since first | since first fraud                 by ENTITY
 rank | typical  [of] amount                                  by ENTITY over last N
 gap spread                                                   by ENTITY over last N
 cusum | peak [of] amount, decayed count | decayed sum        by ENTITY over last N halving DURATION
@@ -160,6 +160,7 @@ VELOCITY_WORDS = (
 SINCE = {
     "last": (Kind.SINCE_LAST, "seconds since this {entity}'s last event"),
     "first": (Kind.SINCE_FIRST, "seconds since this {entity}'s first event"),
+    "first fraud": (Kind.SINCE_FIRST_FRAUD, "seconds since this {entity}'s first fraud was labelled"),
 }
 RECENT_VERBS = ("rank", "typical", "cusum", "peak", "decayed")
 VERBS = (*ALONE, "number", *OF_AMOUNTS, *OF_EVENTS, *OF_VALUES, *RECENT_VERBS, "velocity", "run", "since")
@@ -323,14 +324,17 @@ class _Line:
     def _since(self, rest: list[str]) -> list[Feature]:
         if rest[:1] and rest[0] in SINCE_LABELS:
             return self._windowed(*SINCE_LABELS[rest[0]], f"since_{rest[0]}", rest[1:])
-        if rest[:1] and rest[0] not in SINCE:
-            raise self._error('write "since last by ENTITY" or "since first by ENTITY"')
-        about, more = self._about(rest[1:])
+        what = " ".join(rest[: 2 if rest[1:2] == ["fraud"] else 1])
+        if what and what not in SINCE:
+            raise self._error(
+                'write "since last by ENTITY", "since first by ENTITY" or "since first fraud by ENTITY"'
+            )
+        about, more = self._about(rest[len(what.split()) :])
         if more:
             raise self._error(
-                f'write "since {rest[0]} by ENTITY": it has no window; take out {" ".join(more)!r}'
+                f'write "since {what} by ENTITY": it has no window; take out {" ".join(more)!r}'
             )
-        return [self._feature(about, *SINCE[rest[0]], f"since_{rest[0]}")]
+        return [self._feature(about, *SINCE[what], f"since_{what.replace(' ', '_')}")]
 
     def _windowed(self, kind: Kind, words: str, stem: str, rest: list[str], field: str = "") -> list[Feature]:
         if rest[:1] != ["by"] or "over" not in rest[:-1]:

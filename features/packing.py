@@ -142,7 +142,9 @@ class Unpacker:
         if status not in VECTORS or not isinstance(event, Transaction):
             return Applied(status, seq, ())
         raw = whole(told) if marks & WIDE else told
-        return Applied(status, seq, self._plan.vector(event, raw), bool(marks & APPROXIMATE))
+        approximate = bool(marks & APPROXIMATE)
+        error = self._plan.error(raw) if approximate else 0.0
+        return Applied(status, seq, self._plan.vector(event, raw), approximate, error)
 
 
 def _square(amount: int) -> bytes:
@@ -185,6 +187,7 @@ def packed_plan(plan: Plan, shards: int = 1) -> bytes:
                     "last": entity.last + 1,
                     "recent": entity.recent + 1,
                     "said": entity.said + 1,
+                    "error": entity.error + 1,
                     "unsaid": entity.unsaid,
                     "filtered": inside is not None,
                     "absent": entity.absent,
@@ -221,12 +224,14 @@ def _told_shape(shape: Shape | None) -> dict[str, object] | bool:
         "keep": shape.keep_us,
         "idle": shape.idle_us,
         "records": shape.records,
+        "unit": shape.unit_us,
         "extremes": shape.extremes,
         "squares": shape.squares,
         "starts": shape.starts,
         "first": shape.first,
         "recent": shape.recent,
         "runs": shape.runs,
+        "frauds": shape.frauds,
         "fields": shape.fields,
         "asked": [
             [f + 1 for f in range(len(shape.fields)) if (w, f) not in shape.uncounted]

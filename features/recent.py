@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from features.catalogue import SECOND_US, Feature, Kind
 from features.events import Transaction
-from features.windows import NEVER
+from features.folds import NEVER
 
 if TYPE_CHECKING:
     from features.compute import Compute, Raw

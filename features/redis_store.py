@@ -26,7 +26,7 @@ from features.packing import HALF, SEQ, Packer, Unpacker, packed_plan
 from features.redis_patience import Patience, shown
 from features.store import Applied, Run, Source, StoreBehind, StoreUnavailable
 
-FORMAT = 4
+FORMAT = 5
 """Of the keys and their bytes: another format has other keys."""
 
 CALL = 32
@@ -34,13 +34,13 @@ CALL = 32
 
 ANSWER_WITHIN_S = 10.0  # a call takes milliseconds; the append-only file's disk may stall for seconds
 SCANNED = 10_000  # keys that are looked at in one step, where all are
-LOGS = (b"t", b"l", b"d", b"c")  # kinds of keys that one value of an entity has: see the script
+LOGS = (b"t", b"l", b"d", b"c", b"f", b"g")  # kinds of keys that one value of an entity has: see the script
 
 SCRIPT = "\n".join(
     files("features").joinpath("script", f"{name}.lua").read_text()
-    for name in ("state", "logs", "windows", "readings", "labels", "ids", "items", "homes", "apply")
+    for name in ("state", "logs", "folds", "windows", "readings", "labels", "ids", "items", "homes", "apply")
 )
-"""One script, told in nine chapters: each uses what those before it define."""
+"""One script, told in ten chapters: each uses what those before it define."""
 
 BEHIND = re.compile(r"BEHIND (\d+) (\d+) (\d+)")
 """The script's refusal: which source, how far its partition is held, and the seq."""

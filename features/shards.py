@@ -277,9 +277,11 @@ class Merger:
         status = _status([each.status for each in pieces] or [home.status])
         if status is Status.CONFLICT:
             return Applied(status, home.seq, ())
-        vector = self._plan.vector(event, self._raw(pieces))
+        raw = self._raw(pieces)
         approximate = any(each.marks & APPROXIMATE for each in pieces)
-        return Applied(status, home.seq, vector, approximate, numbers_of(self._count, home, pieces))
+        error = self._plan.error(raw) if approximate else 0.0
+        numbers = numbers_of(self._count, home, pieces)
+        return Applied(status, home.seq, self._plan.vector(event, raw), approximate, error, numbers)
 
     def _raw(self, pieces: Iterable[Told]) -> list[int]:
         """The numbers of all entities, each from where it lives."""

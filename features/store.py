@@ -19,9 +19,10 @@ import msgspec
 from features.catalogue import FeatureSet
 from features.compute import EntityPlan, Plan
 from features.events import Event, Label, Transaction
+from features.folds import NEVER
 from features.ids import IdMemory, Remembered, Said, label_key, tie_of
 from features.labelled import LabelLog
-from features.windows import NEVER, Log, Shape
+from features.windows import Log, Shape
 
 NOWHERE: Mapping[str, int] = {}
 
@@ -50,6 +51,9 @@ class Applied(msgspec.Struct, frozen=True, gc=False):
         float, ...
     ]  # the features, in the order of FeatureSet.names; empty for labels and conflicts
     approximate: bool = False  # a window was longer than the profile's bound of records per entity
+    error: float = (
+        0.0  # then: how much at most of a window's count is uncertain; 1.0: nothing is known of one
+    )
     shards: Mapping[str, int] = NOWHERE  # on a cluster: see shards.numbers_of
 
 
@@ -282,13 +286,19 @@ class InMemoryFeatureStore:
             if said.arrived_us - event.arrived_us <= self._horizon_us:
                 self._say(entry, said)
         self._ids.keep(event.event_id, entry)
-        return Applied(Status.FRESH, self._seq, self._plan.vector(event, raw), approximate)
+        return self._answer(Status.FRESH, self._seq, event, raw, approximate)
 
     def _again(self, event: Transaction, known: Remembered) -> Applied:
         if known.body != event.body:
             return Applied(Status.CONFLICT, known.seq, ())
-        vector = self._plan.vector(event, [int(each) for each in known.raw])
-        return Applied(Status.DUPLICATE, known.seq, vector, known.approximate)
+        raw = [int(each) for each in known.raw]
+        return self._answer(Status.DUPLICATE, known.seq, event, raw, known.approximate)
+
+    def _answer(
+        self, status: Status, seq: int, event: Transaction, raw: Sequence[int], approximate: bool
+    ) -> Applied:
+        error = self._plan.error(raw) if approximate else 0.0
+        return Applied(status, seq, self._plan.vector(event, raw), approximate, error)
 
     def _fresh(self, event: Transaction) -> tuple[list[int], bool]:
         raw: list[int] = []
@@ -305,7 +315,7 @@ class InMemoryFeatureStore:
         values = self._values(event)
         for part in self._parts:
             approximate |= part.peek(event, values, self._clock, raw)
-        return Applied(Status.LATE, 0, self._plan.vector(event, raw), approximate)
+        return self._answer(Status.LATE, 0, event, raw, approximate)
 
     def _values(self, event: Transaction) -> list[int]:
         if not self._plan.fields:
@@ -386,7 +396,7 @@ class _Part:
         self.events = Shelf(entity.events, Log) if entity.events else None
         self.labels = Shelf(entity.labels, LabelLog) if entity.labels else None
         self._absent, self._unsaid = entity.absent, entity.unsaid
-        self._of_events = len(self._absent) - len(self._unsaid)
+        self._of_events = entity.said - entity.start
         self._key, self._inside = key, inside
 
     def _is_record(self, event: Transaction) -> bool:
@@ -399,31 +409,31 @@ class _Part:
         if not key:
             raw += self._absent
             return False
-        approximate = False
+        error = None
         if self.events is not None:
             record = self._is_record(event)
             log = self.events.touch(key, clock) if record else self.events.find(key, clock)
-            approximate = self._read(log, event, tie if record else None, values, raw)
-        return self._labels(key, event.arrived_us, clock, raw) or approximate
+            error = self._read(log, event, tie if record else None, values, raw)
+        return _told_error(error, self._labels(key, event.arrived_us, clock, raw), raw)
 
     def _read(
         self, log: Log | None, event: Transaction, tie: int | None, values: Sequence[int], raw: list[int]
-    ) -> bool:
-        """With a `tie` it is a record of the log, too."""
+    ) -> int | None:
+        """With a `tie` it is a record of the log, too. Gives what `Log.beyond` does."""
         assert self.events is not None
         if log is None:
             raw += self._absent[: self._of_events]
-            return False
-        shape, time = self.events.shape, event.time_us
+            return None
+        shape, time, start = self.events.shape, event.time_us, len(raw)
         before = _before(log, shape, time)
         if tie is not None:
             log.insert(shape, time, tie, event.amount, values)
         log.read(shape, time, raw, values)
+        error = log.beyond(shape, time, raw, start)
         raw += before
-        approximate = log.partial(shape, time)
         if tie is not None:
             log.trim(shape)
-        return approximate
+        return error
 
     def peek(self, event: Transaction, values: Sequence[int], clock: int, raw: list[int]) -> bool:
         """`add`, changing nothing."""
@@ -431,14 +441,14 @@ class _Part:
         if not key:
             raw += self._absent
             return False
-        approximate = False
+        error = None
         if self.events is not None:
-            shape, time = self.events.shape, event.time_us
+            shape, time, start = self.events.shape, event.time_us, len(raw)
             log = self.events.find(key, clock) or Log(shape)
             log.peek(shape, time, raw, values, event.amount if self._is_record(event) else None)
+            error = log.beyond(shape, time, raw, start)
             raw += _before(log, shape, time)
-            approximate = log.partial(shape, time)
-        return self._labels(key, event.arrived_us, clock, raw) or approximate
+        return _told_error(error, self._labels(key, event.arrived_us, clock, raw), raw)
 
     def owner(self, event: Transaction) -> str:
         """For which key the labels of an event count; "" for none."""
@@ -464,12 +474,18 @@ class _Part:
             log.take_back(said.key, said.arrived_us, said.tie, said.fraud, until)
         log.trim(shape)
 
-    def _labels(self, value: str, now: int, clock: int, raw: list[int]) -> bool:
+    def _labels(self, value: str, now: int, clock: int, raw: list[int]) -> int | None:
         if self.labels is None:
-            return False
-        shape, log = self.labels.shape, self.labels.find(value, clock)
+            return None
+        shape, log, start = self.labels.shape, self.labels.find(value, clock), len(raw)
         if log is None:
             raw += self._unsaid
-            return False
+            return None
         log.read_labels(shape, now, raw)
-        return log.partial(shape, now)
+        return log.beyond(shape, now, raw, start)
+
+
+def _told_error(of_events: int | None, of_labels: int | None, raw: list[int]) -> bool:
+    """The last number that a part answers; whether there is an error to tell of."""
+    raw.append(max(of_events or 0, of_labels or 0))
+    return of_events is not None or of_labels is not None

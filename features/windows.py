@@ -2,7 +2,8 @@
 
 A ``Log`` holds an entity's records in the order of (time, tie). Each window keeps a tail pointer and integer
 accumulators over the records between its tail and the log's front, so that events in order cost the same whatever
-the window's length; a reading of the past looks the records up again. ``script/windows.lua`` does the same inside Redis.
+the window's length; a reading of the past looks the records up again. Records beyond the bound are folded (folds.py).
+``script/windows.lua`` does the same inside Redis.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-NEVER = -(1 << 53)
-"""No time: earlier than any that a store takes. Both stores can hold it exactly (Redis' Lua counts in doubles)."""
+from features.folds import MILLION, NEVER, Folds, unit_of
 
 COMPACT_AT = 64
 
@@ -28,13 +28,14 @@ class Shape(msgspec.Struct, frozen=True):
     windows: tuple[int, ...]  # microseconds
     keep_us: int  # records so much older than the newest leave
     idle_us: int  # a log that nothing was added to for so long, by the store's clock, is forgotten
-    records: int  # and at most so many stay
+    records: int  # and at most so many stay; those beyond are folded
     extremes: bool = False  # answer minimum and maximum too
     squares: bool = False  # answer the sum of the squared amounts too
     starts: bool = False  # answer the time of each window's first record too
     first: bool = False  # answer the time of the first record there ever was too
     recent: int = 0  # answer so many of the last records before the event too
     runs: bool = False  # of labels: answer the run that they end with too
+    frauds: bool = False  # of labels: answer how long ago the first fraud that there ever was came too
     fields: tuple[int, ...] = ()  # answer the counts of values too: of these, among the values of a record
     uncounted: frozenset[tuple[int, int]] = (
         frozenset()
@@ -58,6 +59,11 @@ class Shape(msgspec.Struct, frozen=True):
     @property
     def width(self) -> int:
         """How many integers a reading answers."""
+        return self.at_frauds + self.frauds
+
+    @property
+    def at_frauds(self) -> int:
+        """Where it tells how long ago the first fraud came."""
         return self.at_runs + len(NO_RUN) * self.runs
 
     @property
@@ -69,6 +75,11 @@ class Shape(msgspec.Struct, frozen=True):
     def longest_us(self) -> int:
         """The longest window, 0 where there is none."""
         return max(self.windows, default=0)
+
+    @property
+    def unit_us(self) -> int:
+        """The span of the smallest cells that records are folded by."""
+        return unit_of(self.windows)
 
 
 class Values:
@@ -130,8 +141,8 @@ class Log:
     """
 
     __slots__ = (
-        "amounts", "clock", "counters", "epoch", "first", "floor", "front", "head", "highs", "lows", "squares", "sums",
-        "tails", "ties", "times", "touched", "values",
+        "amounts", "clock", "counters", "epoch", "first", "floor", "folds", "front", "head", "highs", "lows", "squares",
+        "sums", "tails", "ties", "times", "touched", "values",
     )  # fmt: skip
 
     def __init__(self, shape: Shape) -> None:
@@ -144,6 +155,7 @@ class Log:
         self.head = 0  # records before it have left
         self.first: int | None = None  # the earliest time that ever came in
         self.floor = (NEVER, 0)  # the newest (time, tie) that has left
+        self.folds: Folds | None = None  # of those that left because of the bound
         self.touched = NEVER  # when a record was added last, by the store's clock
         self.epoch = NEVER  # for the store: in which of its epochs that was
         # The accumulators hold for the clock: windows hold the records from their tail to the front.
@@ -269,24 +281,51 @@ class Log:
         out[1:taken:2] = reversed(self.amounts[first:until])
         return out
 
-    def partial(self, shape: Shape, now: int) -> bool:
-        """Whether a record that has left would be in a window that ends now."""
-        return self.floor[0] > now - shape.longest_us
+    def beyond(self, shape: Shape, now: int, out: list[int], start: int) -> int | None:
+        """Add what has left to the answer that stands in `out` from `start` on; None: nothing would be in a window.
+
+        Gives the largest share of a window's count that is uncertain by that, in millionths: all of it where what would be
+        in a window left because of its age.
+        """
+        longest_us = shape.longest_us
+        if self.floor[0] <= now - longest_us:
+            return None
+        error = self.folds.reach(shape, now, out, start) if self.folds else 0
+        return MILLION if now - longest_us < self.times[-1] - shape.keep_us else error
 
     def trim(self, shape: Shape) -> bool:
         """Let the records beyond the shape's bounds leave; whether any did."""
-        times, head = self.times, self.head
-        limit = times[-1] - shape.keep_us
-        if times[head] > limit and len(times) - head <= shape.records:
-            return False
-        until = max(bisect_right(times, limit, head), len(times) - shape.records)
-        self.floor = max(self.floor, (times[until - 1], self.ties[until - 1]))
+        times, head, newest = self.times, self.head, self.times[-1]
+        limit = newest - shape.keep_us
+        left = times[head] <= limit or len(times) - head > shape.records
+        if left:
+            aged = bisect_right(times, limit, head)
+            until = max(aged, len(times) - shape.records)
+            if until > aged and shape.windows:
+                self._fold(shape, aged, until, newest)
+            self._let_go(shape, until)
+        if self.folds is not None:
+            self.folds.settle(shape, newest)
+            self.folds = self.folds if len(self.folds) else None
+        return left
+
+    def _fold(self, shape: Shape, begin: int, end: int, newest: int) -> None:
+        self.folds = self.folds or Folds()
+        for at in range(begin, end):
+            if self._counts(at):
+                self.folds.add(shape, self.times[at], self.amounts[at], newest)
+
+    def _counts(self, at: int) -> bool:
+        """Whether a record that leaves counts on."""
+        return True
+
+    def _let_go(self, shape: Shape, until: int) -> None:
+        self.floor = max(self.floor, (self.times[until - 1], self.ties[until - 1]))
         for w in range(len(shape.windows)):
             self._leave(w, until)
         self.head, self.front = until, max(self.front, until)
-        if until >= COMPACT_AT and until * 2 >= len(times):
+        if until >= COMPACT_AT and until * 2 >= len(self.times):
             self._compact()
-        return True
 
     def _place(self, time: int, tie: int) -> int:
         times = self.times

@@ -176,6 +176,7 @@ class Emitter:
             "seq": [each.seq for each in applied],
             "late": [each.status is LATE for each in applied],
             "approximate": [each.approximate for each in applied],
+            "count_error": [each.error if each.approximate else UNSET for each in applied],
             "shards": [each.shards or UNSET for each in applied],
         }
 

@@ -61,8 +61,8 @@ local function forget()
   for _, name in ipairs(names) do
     local touched = call('GETRANGE', base .. name, PLACE_OF_TOUCHED, END_OF_TOUCHED)
     if touched ~= '' and clock - decode('<d', touched) > plan.dead then
-      dead[#dead + 1] = base .. name
-      dead[#dead + 1] = beside(sub(name, 1, 1), sub(name, 2))
+      local counts, folds = beside(sub(name, 1, 1), sub(name, 2))
+      dead[#dead + 1], dead[#dead + 2], dead[#dead + 3] = base .. name, counts, folds
     end
   end
   for first = 1, #dead, SOME do
@@ -75,11 +75,11 @@ local function forget()
 end
 
 for _, entity in ipairs(plan.entities) do
-  if entity.events then
-    prepare(entity.events)
-  end
-  if entity.labels then
-    prepare(entity.labels)
+  for _, shape in ipairs({ entity.events or entity.labels, entity.events and entity.labels }) do
+    if shape then
+      prepare(shape)
+      prepare_folds(shape)
+    end
   end
 end
 for i = 1, plan.width do
@@ -88,6 +88,7 @@ end
 apply()
 for _, log in ipairs(opened) do
   if not log.dead then
+    write_folds(log)
     if not log.stored then
       write_out(log)
     elseif log.dirty then

@@ -42,9 +42,9 @@ local function add_events(digest, entity, event)
   else
     add_in_place(log, event, entity.first)
   end
-  local approximate = partial(log, time)
+  local worst = beyond(log, time, entity.first)
   trim(log)
-  return approximate
+  return worst
 end
 
 -- The same of an event that is no record: what is known when it comes.
@@ -58,7 +58,7 @@ local function read_events(digest, entity, event)
   end
   tell_before(log, entity, event.time)
   read(log, event.time, entity.first, event)
-  return partial(log, event.time)
+  return beyond(log, event.time, entity.first)
 end
 
 -- The same of an event that could be a record, changing nothing.
@@ -67,7 +67,7 @@ local function peek_events(digest, entity, event, extra)
   local log = find('t', digest, shape) or empty('t', digest, shape)
   peek(log, event.time, entity.first, event, extra and { hi = event.hi, lo = event.lo, rest = rest_of(shape, event) })
   tell_before(log, entity, event.time)
-  return partial(log, event.time)
+  return beyond(log, event.time, entity.first)
 end
 
 -- Whether an event is a record of an entity's part.
@@ -106,12 +106,10 @@ local function features(event, change)
         raw[entity.first + i - 1] = number
       end
     else
-      if entity.events then
-        approximate = events_of(digest, e, event, change) or approximate
-      end
-      if entity.labels then
-        approximate = read_labels(digest, entity, event.arrived) or approximate
-      end
+      local of_events = entity.events and events_of(digest, e, event, change)
+      local of_labels = entity.labels and read_labels(digest, entity, event.arrived)
+      approximate = approximate or of_events or of_labels
+      raw[entity.error] = max(of_events or 0, of_labels or 0)
     end
   end
   local told = plan.sharded and mine(event) or raw

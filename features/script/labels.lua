@@ -1,17 +1,5 @@
 -- Labels: which are taken back, and the run that they end with.
 
-local function corrections(log)
-  local made = {}
-  local bytes = log.h[TAKEN] > 0 and call('GET', base .. 'c' .. log.digest) or ''
-  for pos = 1, #bytes, CORRECTION_SIZE do
-    local key, arrived, tie, fraud, until_then = decode(CORRECTION, bytes, pos)
-    if arrived > log.h[FLOOR] or (arrived == log.h[FLOOR] and tie > log.h[FLOOR_TIE]) then
-      made[#made + 1] = { key = key, arrived = arrived, tie = tie, fraud = fraud, till = until_then }
-    end
-  end
-  return made
-end
-
 local function take_back(log, said, till)
   local h = log.h
   local at = search(log, h[HEAD], h[N], said.arrived, said.tie) - 1
@@ -88,7 +76,42 @@ local function read_run(log, now, made, at)
   tell_run(now, at, h[r + 1], h[r + 2], h[r + 3], h[r + 4], h[r + 5])
 end
 
--- Writes (labels, frauds) of each window into raw from `at` on, and the run where it is asked for.
+-- The first fraud in a log, those in `gone` left out; INF: there is none.
+local function look_up_fraud(log, gone)
+  local h, from = log.h, log.h[HEAD]
+  while from < h[N] do
+    local records, start, finish = view(log, from, min(from + 256, h[N]))
+    for pos = start, finish, log.shape.record do
+      local time, _, _, fraud = decode(RECORD, records, pos)
+      if fraud == 1 and not gone[sub(records, pos, pos + PLACE_SIZE - 1)] then
+        return time
+      end
+    end
+    from = from + 256
+  end
+  return INF
+end
+
+-- The first fraud that counts, now or later.
+local function first_fraud(log, now, made)
+  local h, f, gone = log.h, log.shape.at_frauds, {}
+  if h[f + 2] <= now then
+    return h[f + 2]
+  end
+  for _, each in ipairs(made) do
+    gone[pack(PLACE, each.arrived, each.tie)] = each.till <= now
+  end
+  if #made > 0 then
+    return look_up_fraud(log, gone)
+  end
+  if h[f + 1] == NEVER then
+    h[f + 1] = min(h[f + 2], look_up_fraud(log, gone))
+    log.dirty = true
+  end
+  return h[f + 1]
+end
+
+-- Writes (labels, frauds) of each window into raw from `at` on, the first fraud and the run where it is asked for. Gives what `beyond` does.
 local function read_labels(digest, entity, now)
   local shape, at = entity.labels, entity.said
   local log = find('l', digest, shape)
@@ -103,6 +126,10 @@ local function read_labels(digest, entity, now)
   if shape.runs then
     read_run(log, now, made, at + 2 * #shape.windows)
   end
+  if shape.frauds then
+    local first = first_fraud(log, now, made)
+    raw[at + 2 * #shape.windows + (shape.runs and RUN_SIZE or 0)] = first <= now and now - first or NEVER
+  end
   for _, each in ipairs(made) do
     if each.till <= now and each.arrived <= now then
       for w, window in ipairs(shape.windows) do
@@ -113,5 +140,5 @@ local function read_labels(digest, entity, now)
       end
     end
   end
-  return partial(log, now)
+  return beyond(log, now, at)
 end

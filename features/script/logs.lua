@@ -31,7 +31,8 @@ local function prepare(shape)
   shape.at_fields = shape.at_squares + (shape.squares and 4 or 0)
   shape.stride = shape.at_fields + 3 * #shape.fields
   shape.ends = FIXED + #shape.windows * shape.stride
-  shape.count = shape.ends + (shape.runs and RUN_SIZE or 0)
+  shape.at_frauds = shape.ends + (shape.runs and RUN_SIZE or 0)
+  shape.count = shape.at_frauds + (shape.frauds and 2 or 0)
   shape.size = 8 * shape.count
   shape.format = '<' .. rep('d', shape.count)
   shape.values = shape.squares and SQUARE_SIZE or 0 -- of what follows a RECORD: where the digests begin
@@ -107,7 +108,7 @@ end
 local function empty(kind, digest, shape)
   local name = kind .. digest
   local log = { name = name, digest = digest, key = base .. name, shape = shape, stored = false, buffer = '', ahead = 0 }
-  local h = { 0, 0, NEVER, NEVER, 0, NEVER, NEVER, 0, INF, INF, 0, INF }
+  local h = { 0, 0, NEVER, NEVER, 0, NEVER, NEVER, 0, INF, INF, 0, INF, INF }
   for o = FIXED + 1, shape.ends, shape.stride do
     for i = 0, shape.stride - 1 do
       h[o + i] = 0
@@ -118,13 +119,17 @@ local function empty(kind, digest, shape)
     local r = shape.ends
     h[r + 1], h[r + 2], h[r + 3], h[r + 4], h[r + 5] = NO_RUN, 0, NEVER, NEVER, NEVER
   end
+  if shape.frauds then
+    h[shape.at_frauds + 1], h[shape.at_frauds + 2] = INF, INF
+  end
   log.h = h
   return log
 end
 
--- The key of what is kept beside a log: of events the counts of values, of labels those that were taken back.
+-- The keys of what is kept beside a log: of events the counts of values, of labels those that were taken back; and what was folded.
 local function beside(kind, digest)
-  return base .. (kind == 't' and 'd' or 'c') .. digest
+  local events = kind == 't'
+  return base .. (events and 'd' or 'c') .. digest, base .. (events and 'f' or 'g') .. digest
 end
 
 local function touch(kind, digest, shape)

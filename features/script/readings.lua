@@ -311,7 +311,3 @@ local function tell_before(log, entity, time)
     raw[i], raw[i + 1] = NEVER, 0
   end
 end
-
-local function partial(log, now)
-  return log.h[FLOOR] > now - log.shape.longest
-end

@@ -11,7 +11,8 @@
 --          source's number, how far it is held and the seq: this server has lost what it had acknowledged, and nothing has changed
 --
 -- Keys after the base: "t"/"l" + digest: a log of an entity's events/labels (a header of doubles, then the records);
--- "d" + digest: its counts of distinct values; "c" + digest: its labels taken back; "i" + epoch + ":" + shard: event
+-- "d" + digest: its counts of distinct values; "c" + digest: its labels taken back; "f"/"g" + digest: what was folded of
+-- its events/labels (folds.lua); "i" + epoch + ":" + shard: event
 -- ids; "s" + epoch: logs that were added to in an epoch; "p": how far each partition was applied.
 -- Amounts are two limbs, since Lua's doubles end at 2^53; an answer is one number where that holds it, else an array of both
 -- (WIDE). Events in order go through `follow`, which does in one pass what insert, read and trim do step by step.
@@ -29,10 +30,11 @@ local LABELLED, LABEL_DUPLICATE, LABEL_PENDING, LABEL_LATE = 4, 5, 6, 7
 -- A log's header: these, then for each window tail, time at the tail, sum (high, low); where they are asked for lowest and
 -- highest amount and the sum of the squares (four limbs); and of each field the first three numbers of `counts_of`.
 local N, HEAD, NEWEST, FLOOR, FLOOR_TIE, TOUCHED, CLOCK, FRONT, FRONT_TIME, HEAD_TIME, TAKEN = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
-local FIRST, FIXED = 12, 12
+local FIRST, DUE, FIXED = 12, 13, 13 -- DUE: at which newest time buckets of what was folded join or leave
 -- Behind its windows, where they are asked for: the run that the labels up to FRONT end with (its kind, length, first and last
 -- time), and the time of the last label before it. Its kind is 1 for frauds, 0, NO_RUN, or UNKNOWN until it is looked up.
 local RUN_SIZE, NO_RUN, UNKNOWN = 5, -1, -2
+-- Then, where it is asked for, the time of the first fraud (NEVER: to be looked up; INF: none), and of the first that has left.
 local EVENT, LABEL = '<c16c8ddI4dd', '<c16c8I4Bdc8'
 local RECORD, RECORD_SIZE = '<dI4i4I4', 20 -- then its square, where that is asked for, and a digest of each field
 local PLACE, PLACE_SIZE = '<dI4', 12 -- what a record begins with

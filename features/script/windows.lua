@@ -1,15 +1,5 @@
 -- Records come into a log's windows and leave them; those that no window can reach leave the log.
 
--- Lets an amount count for the lowest and the highest (two limbs each) that stand in a table from `at` on.
-local function widen(t, at, hi, lo, first)
-  if first or hi < t[at] or (hi == t[at] and lo < t[at + 1]) then
-    t[at], t[at + 1] = hi, lo
-  end
-  if first or hi > t[at + 2] or (hi == t[at + 2] and lo > t[at + 3]) then
-    t[at + 2], t[at + 3] = hi, lo
-  end
-end
-
 -- Writes the lowest and the highest amount of records [from, to) into a table from `at` on.
 local function rescan(log, t, at, from, to)
   local size, first = log.shape.record, true
@@ -181,6 +171,9 @@ local function insert(log, time, tie, hi, lo, rest, at_once)
   end
   h[N] = n + 1
   h[NEWEST], h[FIRST] = max(h[NEWEST], time), min(h[FIRST], time)
+  if shape.frauds and lo == 1 then
+    h[shape.at_frauds + 1] = min(h[shape.at_frauds + 1], time)
+  end
   if at == h[HEAD] then
     h[HEAD_TIME] = time
   end
@@ -257,22 +250,26 @@ local function aged(log, limit)
   return to, records, start
 end
 
-local function trim(log)
+-- The first fraud stays known when it leaves; of one that was taken back nothing does.
+local function let_frauds_go(log, to)
+  local h, f, gone = log.h, log.shape.at_frauds, taken_places(log)
+  local records, start, finish = view(log, h[HEAD], to)
+  for pos = start, finish, log.shape.record do
+    local time, _, _, fraud = decode(RECORD, records, pos)
+    if fraud == 1 and gone[sub(records, pos, pos + PLACE_SIZE - 1)] then
+      h[f + 1] = NEVER
+    elseif fraud == 1 then
+      h[f + 2] = min(h[f + 2], time)
+    end
+  end
+end
+
+-- Lets all records before `to` leave: the last of them was at `time`, the next one is at `head_time`.
+local function let_go(log, to, time, tie, head_time)
   local h, shape = log.h, log.shape
-  local limit, head, n = h[NEWEST] - shape.keep, h[HEAD], h[N]
-  if h[HEAD_TIME] > limit and n - head <= shape.records then
-    return
+  if shape.frauds then
+    let_frauds_go(log, to)
   end
-  local to, records, at = head, '', 1
-  if h[HEAD_TIME] <= limit then
-    to, records, at = aged(log, limit)
-  end
-  if to < n - shape.records then
-    to = n - shape.records
-    records, at = view(log, to - 1, to + 1)
-  end
-  local time, tie = decode(PLACE, records, at)
-  local head_time = decode('<d', records, at + shape.record)
   if time > h[FLOOR] or (time == h[FLOOR] and tie > h[FLOOR_TIE]) then
     h[FLOOR], h[FLOOR_TIE] = time, tie
   end
@@ -288,7 +285,33 @@ local function trim(log)
   if shape.runs then
     cut_run(log)
   end
-  if to >= COMPACT_AT and to * 2 >= n then
+  if to >= COMPACT_AT and to * 2 >= h[N] then
     compact(log)
+  end
+end
+
+local function trim(log)
+  local h, shape = log.h, log.shape
+  local limit, n = h[NEWEST] - shape.keep, h[N]
+  if h[HEAD_TIME] <= limit or n - h[HEAD] > shape.records then
+    local young, records, at = h[HEAD], '', 1
+    if h[HEAD_TIME] <= limit then
+      young, records, at = aged(log, limit)
+    end
+    local to = max(young, n - shape.records)
+    if to > young then
+      local start
+      records, start = view(log, young, to + 1)
+      at = start + (to - young - 1) * shape.record
+      if shape.longest > 0 then
+        fold_all(log, records, start, at + shape.record - 1)
+      end
+    end
+    local time, tie = decode(PLACE, records, at)
+    local head_time = decode('<d', records, at + shape.record)
+    let_go(log, to, time, tie, head_time)
+  end
+  if h[NEWEST] >= h[DUE] then
+    settle(log)
   end
 end

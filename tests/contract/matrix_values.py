@@ -194,6 +194,11 @@ def _of_the_last(
             return _spread([after - before for before, after in pairwise([*times, now] if named else times)])
         case Kind.CUSUM:
             return _cusum(feature, times, amounts, now, amount)
+        case Kind.PEAK:
+            middle = median(amounts) if amounts else 0
+            aged = [2.0 ** -((now - each) / feature.half_life_us) for each in times]
+            told = zip(amounts, aged, strict=True)
+            return max(each / middle * weight for each, weight in told) + 0.0 if middle else NAN
     weights = [2.0 ** -((now - each) / feature.half_life_us) for each in times]
     if feature.kind is Kind.DECAYED_COUNT:
         return math.fsum([*weights, 1.0] if named else weights)

@@ -2,7 +2,8 @@
 
 It shares no code with the stores. What is kept is said here in full: at most `records` of an entity, none older than
 the longest window and `remember` behind the newest, nothing of an entity that was idle for too long, and ids as long
-as the longer of `remember` and `label_horizon`, all by the latest arrival so far.
+as the longer of `remember` and `label_horizon`, all by the latest arrival so far. Of records beyond `records` it is known
+which bucket they are in, and no more: see `Entity.buckets`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from itertools import groupby, pairwise
@@ -18,6 +18,8 @@ from operator import mul
 from statistics import median
 from zlib import crc32
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from features.catalogue import (
     CURRENCY,
@@ -32,11 +34,12 @@ from features.catalogue import (
 )
 from features.events import Event, Label, Transaction
 from features.store import Applied, Status
+from tests.contract.oracle_kept import Entity, Known, Record
 
 NAN = math.nan
 DIGITS = {"EUR": 2, "JPY": 0, "KWD": 3}
 RUNS = {Kind.FRAUD_RUN, Kind.LEGITIMATE_RUN, Kind.RUN_AGE, Kind.SINCE_FRAUD, Kind.SINCE_LEGITIMATE}
-OF_LABELS = {Kind.LABELS, Kind.FRAUDS, Kind.RISK} | RUNS
+OF_LABELS = {Kind.LABELS, Kind.FRAUDS, Kind.RISK, Kind.SINCE_FIRST_FRAUD} | RUNS
 
 
 def mean(amounts: Sequence[int]) -> Fraction:
@@ -50,40 +53,6 @@ def variance(amounts: Sequence[int]) -> Fraction:
 
 Part = tuple[str, tuple[str, str], tuple[str, ...]]
 """An entity, and which of its events are meant."""
-
-
-@dataclass
-class Record:
-    """A transaction at its time, or a label at its arrival."""
-
-    time: int
-    tie: int
-    what: Transaction | Label
-    until: float = math.inf  # a label counts no more from here on
-
-    @property
-    def place(self) -> tuple[int, int]:
-        return self.time, self.tie
-
-
-@dataclass
-class Entity:
-    """What is kept of one value of an entity."""
-
-    records: list[Record] = field(default_factory=list)
-    first: float = math.inf
-    gone: list[tuple[int, int]] = field(default_factory=list)
-    touched: int = 0
-
-
-@dataclass
-class Known:
-    """An event id."""
-
-    stamp: int
-    event: Transaction | None = None
-    applied: Applied | None = None
-    labels: dict[str, tuple[Label, int]] = field(default_factory=dict)
 
 
 class Oracle:
@@ -115,18 +84,20 @@ class Oracle:
             first = known.applied
             if known.event.body != event.body:
                 return Applied(Status.CONFLICT, first.seq, ())
-            return Applied(Status.DUPLICATE, first.seq, first.vector, first.approximate)
+            return msgspec.structs.replace(first, status=Status.DUPLICATE)
         late = event.arrived_us - event.time_us > self.features.remember_us
         vector = tuple(self._value(feature, event) for feature in self.features.features)
         approximate = any(self._approximate(feature, event) for feature in self.features.features)
+        error = max((self._error(feature, event) for feature in self.features.features), default=0) / 10**6
         if late:
-            return Applied(Status.LATE, 0, vector, approximate)
+            return Applied(Status.LATE, 0, vector, approximate, error)
         self.seq += 1
-        applied = Applied(Status.FRESH, self.seq, vector, approximate)
+        applied = Applied(Status.FRESH, self.seq, vector, approximate, error)
         for part in self._with(labels=False):
             if self._inside(part, event):
                 record = Record(event.time_us, crc32(event.event_id.encode()), event)
                 self._add(False, part, self._key(part, event), record)
+                self._trim(False, part, self._key(part, event))
         entry = self.known[event.event_id] = Known(self.clock, event, applied)
         for label, seq in (known.labels if known else {}).values():
             if label.arrived_us - event.arrived_us <= self.features.label_horizon_us:
@@ -142,11 +113,21 @@ class Oracle:
         entity.records.append(record)
         entity.first = min(entity.first, record.time)
         entity.records.sort(key=lambda each: each.place)
-        newest = entity.records[-1].time
-        edge = newest - self._longest(labels, at) - self.features.remember_us
-        kept = [each for each in entity.records if each.time > edge][-self.features.records :]
+
+    def _trim(self, labels: bool, at: Part, value: tuple[str, str]) -> None:
+        entity = self._entity(labels, at, value)
+        if entity is None:
+            return
+        edge = entity.records[-1].time - self._longest(labels, at) - self.features.remember_us
+        young = [each for each in entity.records if each.time > edge]
+        kept = young[-self.features.records :]
         entity.gone += [each.place for each in entity.records[: -len(kept)]]
+        left = [each for each in entity.records[: -len(kept)] if each.until == math.inf]
+        entity.left_frauds += [each.time for each in left if labels and each.what.fraud]
         entity.records = kept
+        entity.folded += [each for each in young[: -len(kept)] if each.until == math.inf]
+        buckets = entity.buckets(self._shortest(labels, at))
+        entity.folded = [each for bucket in buckets if bucket[-1].time > edge for each in bucket]
 
     def _entity(self, labels: bool, at: Part, value: tuple[str, str]) -> Entity | None:
         entity = self.entities.get((labels, at, value))
@@ -177,11 +158,19 @@ class Oracle:
         return not field or self._text(event, field) == wanted
 
     def _longest(self, labels: bool, at: Part) -> int:
-        return max(
-            max(each.window_us, each.against_us)
+        return max(self._windows(labels, at), default=0)
+
+    def _shortest(self, labels: bool, at: Part) -> int:
+        return min(self._windows(labels, at), default=0)
+
+    def _windows(self, labels: bool, at: Part) -> set[int]:
+        return {
+            window
             for each in self.features.features
             if self._part(each) == at and (each.kind in OF_LABELS) == labels
-        )
+            for window in (each.window_us, each.against_us)
+            if window
+        }
 
     # labels
 
@@ -216,6 +205,7 @@ class Oracle:
                         if each.reverses == record.what.label_id != each.label_id
                     ]
                     record.until = min([record.until, *corrections])
+            self._trim(True, at, value)
 
     # values
 
@@ -236,6 +226,40 @@ class Oracle:
         longest = self._longest(labels, at)
         return entity is not None and any(time > now - longest for time, _ in entity.gone)
 
+    def _reach(self, feature: Feature, event: Transaction, window: int) -> tuple[list[Record], list[Record]]:
+        """The folded records that are counted in a window, and those of which it is not known whether they are in it."""
+        labels, at = feature.kind in OF_LABELS, self._part(feature)
+        entity = self._entity(labels, at, self._key(at, event))
+        if entity is None:
+            return [], []
+        now = event.arrived_us if labels else event.time_us
+        counted, unclear = [], []
+        for bucket in entity.buckets(self._shortest(labels, at)) if entity.folded else ():
+            first, last = bucket[0].time, bucket[-1].time
+            if now - window < last <= now:
+                counted += bucket
+            if first <= now - window < last <= now or first <= now < last:
+                unclear += bucket
+        return counted, unclear
+
+    def _error(self, feature: Feature, event: Transaction) -> int:
+        """In millionths, rounded up: what is not known, in what may be in the window; all, where that is not known."""
+        if not self._approximate(feature, event):
+            return 0
+        labels, at = feature.kind in OF_LABELS, self._part(feature)
+        entity = self._entity(labels, at, self._key(at, event))
+        now, longest = event.arrived_us if labels else event.time_us, self._longest(labels, at)
+        if now - longest < entity.records[-1].time - longest - self.features.remember_us:
+            return 10**6
+        named = not labels and self._inside(at, event)
+        return max((self._share(feature, event, now, w, named) for w in self._windows(labels, at)), default=0)
+
+    def _share(self, feature: Feature, event: Transaction, now: int, window: int, named: bool) -> int:
+        counted, unclear = self._reach(feature, event, window)
+        exact = [each for each in self._seen(feature, event) if each.time > now - window]
+        possible = {id(each) for each in [*exact, *counted, *unclear]}
+        return -(-(10**6) * len(unclear) // (len(possible) + named)) if unclear else 0
+
     def _value(self, feature: Feature, event: Transaction) -> float:
         if not feature.entity:
             return self._alone(feature, event)
@@ -248,17 +272,25 @@ class Oracle:
             return (event.time_us - known.first) / 1e6 if known and known.first <= event.time_us else NAN
         if feature.kind in RECENT:
             return self._of_the_last(feature, event, [each.what for each in seen][-feature.last :])
+        if feature.kind is Kind.SINCE_FIRST_FRAUD:
+            entity = self._entity(True, at, self._key(at, event))
+            frauds = [each.time for each in seen if each.what.fraud] + (entity.left_frauds if entity else [])
+            past = [each for each in frauds if each <= event.arrived_us]
+            return (event.arrived_us - min(past)) / 1e6 if past else NAN
         if feature.kind in RUNS:
             return self._of_a_run(feature, event.arrived_us, seen)
         if feature.kind in OF_LABELS:
-            said = [each.what.fraud for each in seen if each.time > event.arrived_us - feature.window_us]
-            return self._of_labels(feature, said)
+            seen = [each for each in seen if each.time > event.arrived_us - feature.window_us]
+            seen = [*self._reach(feature, event, feature.window_us)[0], *seen]
+            return self._of_labels(feature, [each.what.fraud for each in seen])
         inside = [each.what for each in seen if each.time > event.time_us - feature.window_us]
         named = bool(self._key(at, event)[0]) and self._inside(at, event)
         if feature.kind in FIELDS:
             return self._of_values(feature, event, inside, named)
+        inside = [*(each.what for each in self._reach(feature, event, feature.window_us)[0]), *inside]
         if feature.kind is Kind.VELOCITY:
             longer = [each for each in seen if each.time > event.time_us - feature.against_us]
+            longer += self._reach(feature, event, feature.against_us)[0]
             here, there = len(inside) + named, len(longer) + named
             return (
                 float(Fraction(here, feature.window_us) / Fraction(there, feature.against_us))

@@ -42,6 +42,7 @@ def feature_set(kinds: frozenset[Kind] = EVERY, **changes: int) -> FeatureSet:
     for entity, other in (("card", "shop"), ("shop", "card")):
         features.append(Feature(f"{entity}_since", Kind.SINCE_LAST, entity))
         features.append(Feature(f"{entity}_age", Kind.SINCE_FIRST, entity))
+        features.append(Feature(f"{entity}_first_fraud", Kind.SINCE_FIRST_FRAUD, entity))
         features += [
             Feature(f"{entity}_{kind}", kind, entity, last=last, half_life_us=7 * SECOND)
             for kind, last in zip(sorted(RECENT), (2, 3, 4, 5, 6, 7, 8), strict=True)
@@ -147,14 +148,20 @@ def split(draw: st.DrawFn, schedule: list[Event]) -> list[list[Event]]:
     return [schedule[low:high] for low, high in zip([0, *cuts], [*cuts, len(schedule)], strict=True)]
 
 
-def bits(answers: list[Applied]) -> list[tuple[Status, int, bytes, bool]]:
+def bits(answers: list[Applied]) -> list[tuple[Status, int, bytes, bool, float]]:
     """Answers as what can be compared to the bit, NaN included."""
     return [
-        (each.status, each.seq, struct.pack(f">{len(each.vector)}d", *each.vector), each.approximate)
+        (
+            each.status,
+            each.seq,
+            struct.pack(f">{len(each.vector)}d", *each.vector),
+            each.approximate,
+            each.error,
+        )
         for each in answers
     ]
 
 
-def unnumbered(answers: list[Applied]) -> list[tuple[Status, bytes, bool]]:
+def unnumbered(answers: list[Applied]) -> list[tuple[Status, bytes, bool, float]]:
     """The same without the numbers, which each home on a cluster gives on its own."""
-    return [(status, vector, approximate) for status, _, vector, approximate in bits(answers)]
+    return [(status, *rest) for status, _, *rest in bits(answers)]

@@ -10,6 +10,7 @@ from features import redis_copy
 from features.redis_cluster import ClusterFeatureStore
 from features.redis_nodes import servers
 from features.redis_server import redis_facts
+from features.redis_store import base_key
 from features.store import InMemoryFeatureStore, Source, StoreUnavailable
 from stream import backup
 from stream.backup_files import REDIS_FILE, frames
@@ -46,7 +47,7 @@ def test_a_copy_whose_nodes_stand_at_other_moments_is_made_whole_from_the_log(co
 
     monkeypatch.setattr(redis_copy, "fetch_snapshot", fetch)
     found = backup._redis_positions(config, config.redis, tmp_path, print)
-    held = redis_copy.held_by(found, redis_copy.prefix_of(store_name(config)) + f"4:{ALL.version}}}")
+    held = redis_copy.held_by(found, base_key(store_name(config), ALL).decode())
     assert len(taken) == 3
     assert held == {"transactions/0": 40}
 

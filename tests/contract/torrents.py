@@ -62,7 +62,7 @@ def every_kind() -> FeatureSet:
 def _of(entity: str) -> Iterator[Feature]:
     for kind in (Kind.SINCE_LAST, Kind.SINCE_FIRST):
         yield Feature(f"{entity}_{kind}", kind, entity)
-    for kind, last in zip(sorted(RECENT), (3, 4, 5, 6, 7, 8), strict=True):
+    for kind, last in zip(sorted(RECENT), range(3, 3 + len(RECENT)), strict=True):
         yield Feature(f"{entity}_{kind}", kind, entity, last=last, half_life_us=HOUR)
     yield Feature(f"{entity}_velocity", Kind.VELOCITY, entity, MINUTE, against_us=SHORT)
     for us in WINDOWS[entity]:

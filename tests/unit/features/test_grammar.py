@@ -264,3 +264,9 @@ def test_a_duration_for_people_has_no_one() -> None:
         "year",
         "30 minutes",
     ]
+
+
+def test_since_first_fraud_has_no_window():
+    feature = only("since first fraud by terminal")
+    assert (feature.name, feature.kind) == ("terminal_since_first_fraud", Kind.SINCE_FIRST_FRAUD)
+    assert (feature.window_us, feature.words) == (0, "seconds since this terminal's first fraud was labelled")

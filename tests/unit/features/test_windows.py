@@ -103,7 +103,7 @@ def test_records_beyond_the_bounds_leave_and_are_told_of():
     log.insert(SHAPE, 1000, 9, 2)
     assert log.trim(SHAPE)
     assert (log.floor, read(log, 1000)) == ((0, 0), [1, 2, 1, 2])
-    assert [log.partial(SHAPE, now) for now in (99, 100)] == [True, False]
+    assert [log.beyond(SHAPE, now, [0] * 4, 0) for now in (99, 100)] == [1_000_000, None]
 
 
 def test_the_record_before_is_known_even_after_it_left():

@@ -78,6 +78,7 @@ def plainly(made, personal, seals):
         seq=applied.seq,
         late=applied.status is Status.LATE,
         approximate=applied.approximate,
+        count_error=applied.error if applied.approximate else UNSET,
         sealed=sealed or UNSET,
     )
 
@@ -123,6 +124,7 @@ APPLIED = st.builds(
     seq=st.integers(0, 1 << 53),
     vector=st.tuples(NUMBERS, NUMBERS, NUMBERS),
     approximate=st.booleans(),
+    error=st.floats(0, 1),
 )
 DECISIONS = st.builds(
     Decision,

@@ -64,6 +64,10 @@ LABEL = LabelRecord("l1", "Käse-1", "fraud", "analyst", "2018-04-08T00:00:31+00
 WRITTEN = [
     ("decision.v1.json", DECISION),
     ("decision_late.v1.json", msgspec.structs.replace(DECISION, threshold=None, late=True, approximate=True)),
+    (
+        "decision_approximate.v1.json",
+        msgspec.structs.replace(DECISION, approximate=True, count_error=0.015625),
+    ),
     ("alert.v1.json", ALERT),
     ("decision_sealed.v1.json", msgspec.structs.replace(DECISION, sealed={"customer": "AgHN3w=="})),
     ("decision_warming.v1.json", msgspec.structs.replace(DECISION, warming=["customer_ratio_amount_30d"])),
@@ -146,6 +150,7 @@ def test_a_record_comes_back_as_it_was_written(
         "dict[str, str]": st.dictionaries(TEXT, TEXT, max_size=2),
         "dict[str, str] | msgspec.UnsetType": st.just(msgspec.UNSET)
         | st.dictionaries(TEXT, TEXT, max_size=2),
+        "float | msgspec.UnsetType": st.just(msgspec.UNSET) | FINITE,
         "list[str] | msgspec.UnsetType": st.just(msgspec.UNSET) | st.lists(TEXT, max_size=2),
         "dict[str, int] | msgspec.UnsetType": st.just(msgspec.UNSET)
         | st.dictionaries(TEXT, st.integers(0, 2**53), max_size=2),
