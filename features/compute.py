@@ -18,6 +18,7 @@ from features.catalogue import (
     DECAYING,
     FIELDS,
     HOUR_US,
+    PLACES,
     RECENT,
     SECOND_US,
     Feature,
@@ -28,6 +29,7 @@ from features.events import Transaction, to_datetime
 from features.folds import MILLION, NEVER
 from features.money import EXPONENTS
 from features.parts import Part, Text, part_of, text_reader
+from features.places import of_places, place_reader
 from features.recent import of_the_last
 from features.windows import NO_RUN, Shape
 
@@ -49,7 +51,7 @@ MAX_RECENT = 64
 OF_LABELS = frozenset({Kind.LABELS, Kind.FRAUDS, Kind.RISK, Kind.SINCE_FIRST_FRAUD}) | RUNS
 ALONE = frozenset({Kind.AMOUNT, Kind.NUMBER, Kind.WEEKEND, Kind.NIGHT, Kind.HOUR})
 OF_EVENTS = frozenset(Kind) - OF_LABELS - ALONE
-WITHOUT_WINDOW = frozenset({Kind.SINCE_LAST, Kind.SINCE_FIRST, Kind.SINCE_FIRST_FRAUD}) | RECENT
+WITHOUT_WINDOW = frozenset({Kind.SINCE_LAST, Kind.SINCE_FIRST, Kind.SINCE_FIRST_FRAUD}) | RECENT | PLACES
 EXTREMES = frozenset({Kind.MIN, Kind.MAX})
 SQUARES = frozenset({Kind.STD, Kind.ZSCORE})
 
@@ -76,6 +78,11 @@ class EntityPlan(msgspec.Struct, frozen=True):
     @property
     def recent(self) -> int:
         """Where raw holds the records before the event."""
+        return self.place + (2 * (self.events.place >= 0) if self.events else 0)
+
+    @property
+    def place(self) -> int:
+        """Where raw holds the place of the event before, where it is asked for."""
         return self.last + (1 + self.events.first if self.events else 0)
 
     @property
@@ -121,6 +128,8 @@ class Plan:
         self.feature_set = feature_set
         self.memory_us = max(feature_set.remember_us, feature_set.label_horizon_us)
         self.fields = tuple(dict.fromkeys(f.field for f in feature_set.features if f.kind in FIELDS))
+        self.placed = next((each.place for each in feature_set.features if each.kind in PLACES), None)
+        self._place = place_reader(self.placed) if self.placed else None
         self.entities = _entities(feature_set, self.fields)
         self.owners = tuple(i for i, entity in enumerate(self.entities) if entity.labels)
         self.idle_us = max((s.idle_us for e in self.entities for s in (e.events, e.labels) if s), default=0)
@@ -143,6 +152,10 @@ class Plan:
     def values(self, event: Transaction) -> list[str]:
         """What is counted of an event, in the order of `fields`; "" where it has none."""
         return [read(event) for read in self._readers]
+
+    def places(self, event: Transaction) -> list[int]:
+        """An event's place, where a feature looks at places: see places.py."""
+        return list(self._place(event)) if self._place else []
 
     def vector(self, event: Transaction, raw: Raw) -> tuple[float, ...]:
         """The features of an event, in the order of the set."""
@@ -199,6 +212,8 @@ def _check(feature_set: FeatureSet) -> None:
         raise ValueError(f"records must be at least 1 and at most {MAX_RECORDS}, not {feature_set.records}")
     if feature_set.remember_us <= 0 or feature_set.label_horizon_us <= 0:
         raise ValueError("remember and label_horizon must be longer than nothing")
+    if len({each.place for each in feature_set.features if each.kind in PLACES}) > 1:
+        raise ValueError("features of speed and distance must all be from the same two fields")
     for feature in feature_set.features:
         if feature.kind in OF_EVENTS | OF_LABELS and feature.entity not in feature_set.entities:
             raise ValueError(
@@ -244,6 +259,7 @@ def _shape(features: Sequence[Feature], feature_set: FeatureSet, fields: Sequenc
         runs=not kinds.isdisjoint(RUNS),
         frauds=Kind.SINCE_FIRST_FRAUD in kinds,
         first=Kind.SINCE_FIRST in kinds,
+        place=len(fields) if not kinds.isdisjoint(PLACES) else -1,
         recent=max((each.last for each in features), default=0),
         fields=tuple(sorted({fields.index(each.field) for each in features if each.kind in FIELDS})),
     )
@@ -306,6 +322,8 @@ def _of_events(
     """`inside` tells whether the event is among those that are counted."""
     assert entity.events
     shape = entity.events
+    if feature.kind in PLACES:
+        return of_places(feature, entity.last, entity.place)
     if feature.kind in WITHOUT_WINDOW:
         return _since(entity.last + (feature.kind is Kind.SINCE_FIRST))
     w, windows = shape.windows.index(feature.window_us), len(shape.windows)
