@@ -40,6 +40,8 @@ class Kind(StrEnum):
     SINCE_FIRST = "since_first"  # seconds since the first event there ever was; NaN at it
     RATIO = "ratio"  # this amount to the mean of the earlier ones in the window; NaN where there are none
     ZSCORE = "zscore"  # this amount less the mean of the earlier ones, in their standard deviations; NaN where that is none
+    DISTANCE = "distance"  # km from the place of the event before; NaN where there is none, or one of them has no place
+    SPEED = "speed"  # km/h on the way from there, as if that had taken a second at least; NaN likewise
     # of an entity's last events before this one, at most `last` of them, and nothing later than this one
     RANK = "rank"  # the share of them whose amount is lower, half of those that are equal; NaN where there are none
     TYPICAL = "typical"  # this amount against their median; NaN where there are none, or it is nothing
@@ -97,6 +99,9 @@ OF_AMOUNTS = frozenset({Kind.SUM, Kind.MEAN, Kind.STD, Kind.MIN, Kind.MAX, Kind.
 )
 """Kinds that look at the amounts of several events."""
 
+PLACES = frozenset({Kind.DISTANCE, Kind.SPEED})
+"""Kinds that look at where events happen."""
+
 FIELDS = frozenset({Kind.DISTINCT, Kind.ENTROPY, Kind.SHARE, Kind.NEW})
 """Kinds that look at a field's values."""
 
@@ -115,6 +120,10 @@ class Feature(msgspec.Struct, frozen=True):
     same: tuple[str, ...] = ()  # only of events that have this event's values of these fields
     last: int = 0  # kinds of RECENT: how many events
     half_life_us: int = 0  # kinds of DECAYING
+    place: tuple[str, str] = (
+        "",
+        "",
+    )  # kinds of PLACES: the number fields that hold latitude and longitude in degrees
     prior: tuple[int, int] = (0, 0)  # RISK: (frauds, labels) that count as if they had arrived
 
 
@@ -160,7 +169,7 @@ def feature_hash(feature: Feature, timezone: str = "UTC") -> str:
     unset = Feature("", feature.kind)
     more = [
         [name, value]
-        for name in ("against_us", "where", "same", "last", "half_life_us", "prior")
+        for name in ("against_us", "where", "same", "last", "half_life_us", "prior", "place")
         if (value := getattr(feature, name)) != getattr(unset, name)
     ]
     return _digest(

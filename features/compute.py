@@ -11,25 +11,26 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-import msgspec
-
 from features.catalogue import (
     DAY_US,
     DECAYING,
     FIELDS,
     HOUR_US,
+    PLACES,
     RECENT,
     SECOND_US,
     Feature,
     FeatureSet,
     Kind,
 )
+from features.entity_plan import EntityPlan
 from features.events import Transaction, to_datetime
 from features.folds import MILLION, NEVER
 from features.money import EXPONENTS
 from features.parts import Part, Text, part_of, text_reader
+from features.places import of_places, place_reader
 from features.recent import of_the_last
-from features.windows import NO_RUN, Shape
+from features.windows import Shape
 
 Raw = Sequence[int]
 Compute = Callable[[Transaction, Raw, int], float]
@@ -49,67 +50,9 @@ MAX_RECENT = 64
 OF_LABELS = frozenset({Kind.LABELS, Kind.FRAUDS, Kind.RISK, Kind.SINCE_FIRST_FRAUD}) | RUNS
 ALONE = frozenset({Kind.AMOUNT, Kind.NUMBER, Kind.WEEKEND, Kind.NIGHT, Kind.HOUR})
 OF_EVENTS = frozenset(Kind) - OF_LABELS - ALONE
-WITHOUT_WINDOW = frozenset({Kind.SINCE_LAST, Kind.SINCE_FIRST, Kind.SINCE_FIRST_FRAUD}) | RECENT
+WITHOUT_WINDOW = frozenset({Kind.SINCE_LAST, Kind.SINCE_FIRST, Kind.SINCE_FIRST_FRAUD}) | RECENT | PLACES
 EXTREMES = frozenset({Kind.MIN, Kind.MAX})
 SQUARES = frozenset({Kind.STD, Kind.ZSCORE})
-
-
-class EntityPlan(msgspec.Struct, frozen=True):
-    """What is kept of one part of an entity, and where its answers stand in raw: of its events, of its labels, the error."""
-
-    part: Part
-    index: int  # of the entity among Transaction.entities
-    start: int
-    events: Shape | None  # None: no feature looks at its events
-    labels: Shape | None
-
-    @property
-    def last(self) -> int:
-        """Where raw holds the time of the event before (NEVER: none); behind it the first, where it is asked for."""
-        return self.start + (self.events.width if self.events else 0)
-
-    @property
-    def said(self) -> int:
-        """Where raw holds what the labels say."""
-        return self.recent + (2 * self.events.recent if self.events else 0)
-
-    @property
-    def recent(self) -> int:
-        """Where raw holds the records before the event."""
-        return self.last + (1 + self.events.first if self.events else 0)
-
-    @property
-    def absent(self) -> list[int]:
-        """What is answered of an event that does not name the entity."""
-        told = []
-        if self.events is not None:
-            told = [0] * (self.said - self.start)
-            starts, fields = self.events.at_starts, self.events.at_fields
-            told[starts:fields] = [NEVER] * (fields - starts)
-            told[self.last - self.start : self.recent - self.start] = [NEVER] * (self.recent - self.last)
-            told[self.recent - self.start :] = [NEVER, 0] * self.events.recent
-        return [*told, *self.unsaid, 0]
-
-    @property
-    def unsaid(self) -> list[int]:
-        """What the labels say where there are none."""
-        if self.labels is None:
-            return []
-        return [
-            *[0] * self.labels.at_runs,
-            *(NO_RUN if self.labels.runs else ()),
-            *[NEVER] * self.labels.frauds,
-        ]
-
-    @property
-    def error(self) -> int:
-        """Where raw holds how uncertain a count is beyond the bound of records, in millionths."""
-        return self.said + (self.labels.width if self.labels else 0)
-
-    @property
-    def width(self) -> int:
-        """How many integers it answers."""
-        return self.error + 1 - self.start
 
 
 class Plan:
@@ -121,6 +64,8 @@ class Plan:
         self.feature_set = feature_set
         self.memory_us = max(feature_set.remember_us, feature_set.label_horizon_us)
         self.fields = tuple(dict.fromkeys(f.field for f in feature_set.features if f.kind in FIELDS))
+        self.placed = next((each.place for each in feature_set.features if each.kind in PLACES), None)
+        self._place = place_reader(self.placed) if self.placed else None
         self.entities = _entities(feature_set, self.fields)
         self.owners = tuple(i for i, entity in enumerate(self.entities) if entity.labels)
         self.idle_us = max((s.idle_us for e in self.entities for s in (e.events, e.labels) if s), default=0)
@@ -143,6 +88,10 @@ class Plan:
     def values(self, event: Transaction) -> list[str]:
         """What is counted of an event, in the order of `fields`; "" where it has none."""
         return [read(event) for read in self._readers]
+
+    def places(self, event: Transaction) -> list[int]:
+        """An event's place, where a feature looks at places: see places.py."""
+        return list(self._place(event)) if self._place else []
 
     def vector(self, event: Transaction, raw: Raw) -> tuple[float, ...]:
         """The features of an event, in the order of the set."""
@@ -199,6 +148,8 @@ def _check(feature_set: FeatureSet) -> None:
         raise ValueError(f"records must be at least 1 and at most {MAX_RECORDS}, not {feature_set.records}")
     if feature_set.remember_us <= 0 or feature_set.label_horizon_us <= 0:
         raise ValueError("remember and label_horizon must be longer than nothing")
+    if len({each.place for each in feature_set.features if each.kind in PLACES}) > 1:
+        raise ValueError("features of speed and distance must all be from the same two fields")
     for feature in feature_set.features:
         if feature.kind in OF_EVENTS | OF_LABELS and feature.entity not in feature_set.entities:
             raise ValueError(
@@ -246,6 +197,7 @@ def _shape(features: Sequence[Feature], feature_set: FeatureSet, fields: Sequenc
         runs=not kinds.isdisjoint(RUNS),
         frauds=Kind.SINCE_FIRST_FRAUD in kinds,
         first=Kind.SINCE_FIRST in kinds,
+        place=len(fields) if not kinds.isdisjoint(PLACES) else -1,
         recent=max((each.last for each in features), default=0),
         fields=tuple(looked_at),
         uncounted=frozenset(
@@ -314,6 +266,8 @@ def _of_events(
     """`inside` tells whether the event is among those that are counted."""
     assert entity.events
     shape = entity.events
+    if feature.kind in PLACES:
+        return of_places(feature, entity.last, entity.place)
     if feature.kind in WITHOUT_WINDOW:
         return _since(entity.last + (feature.kind is Kind.SINCE_FIRST))
     w, windows = shape.windows.index(feature.window_us), len(shape.windows)

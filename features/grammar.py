@@ -8,6 +8,7 @@ sum | mean | std | min | max | ratio | zscore  [of] amount   by ENTITY over WIND
 distinct | entropy | share | new FIELD                       by ENTITY over WINDOW...
 velocity                                                     by ENTITY over WINDOW... against WINDOW
 since last | since first | since first fraud                 by ENTITY
+speed | distance                                             by ENTITY from LATITUDE LONGITUDE
 rank | typical  [of] amount                                  by ENTITY over last N
 gap spread                                                   by ENTITY over last N
 cusum | peak [of] amount, decayed count | decayed sum        by ENTITY over last N halving DURATION
@@ -162,8 +163,23 @@ SINCE = {
     "first": (Kind.SINCE_FIRST, "seconds since this {entity}'s first event"),
     "first fraud": (Kind.SINCE_FIRST_FRAUD, "seconds since this {entity}'s first fraud was labelled"),
 }
+PLACED = {
+    "speed": (Kind.SPEED, "km/h from the place of this {entity}'s event before to that of this one"),
+    "distance": (Kind.DISTANCE, "km from the place of this {entity}'s event before to that of this one"),
+}
 RECENT_VERBS = ("rank", "typical", "cusum", "peak", "decayed")
-VERBS = (*ALONE, "number", *OF_AMOUNTS, *OF_EVENTS, *OF_VALUES, *RECENT_VERBS, "velocity", "run", "since")
+VERBS = (
+    *ALONE,
+    "number",
+    *OF_AMOUNTS,
+    *OF_EVENTS,
+    *OF_VALUES,
+    *RECENT_VERBS,
+    "velocity",
+    *PLACED,
+    "run",
+    "since",
+)
 
 
 class DeclarationError(ValueError):
@@ -233,6 +249,8 @@ class _Line:
             return self._of_values(verb, rest)
         if verb == "velocity":
             return self._velocity(rest)
+        if verb in PLACED:
+            return self._placed(verb, rest)
         if verb == "run":
             return self._run(rest)
         if verb == "since":
@@ -312,6 +330,17 @@ class _Line:
         words = words.replace("{last}", f"{last}").replace("{half}", half)
         feature = self._feature(part, kind, words, "_".join([stem, f"{last}", *rest[4:]]))
         return [msgspec.structs.replace(feature, last=last, half_life_us=half_life_us)]
+
+    def _placed(self, verb: str, rest: list[str]) -> list[Feature]:
+        about, rest = self._about(rest)
+        if rest[:1] != ["from"] or len(rest) != 3:
+            raise self._error(
+                'it ends with "from LATITUDE LONGITUDE", two fields of [source] numbers in degrees'
+            )
+        north, east = (
+            self._one_of(each, self._scope.numbers, "a field of [source] numbers") for each in rest[1:]
+        )
+        return [msgspec.structs.replace(self._feature(about, *PLACED[verb], verb), place=(north, east))]
 
     def _run(self, rest: list[str]) -> list[Feature]:
         for what, (kind, stem, words) in RUNS.items():

@@ -43,6 +43,10 @@ APPROXIMATE, WIDE = 1, 2  # marks of an answer: WIDE has sums of two limbs
 HEAD = struct.Struct("<B16s8sddIdd")
 """Of an event: its kind, id, body, time, arrival, tie, amount in two limbs; then come digests and what else is asked for."""
 
+PLACE = struct.Struct("<ii")
+NOWHERE = -(1 << 31)
+"""Stands for no latitude, and no longitude."""
+
 SEQ = struct.Struct("<d")
 """How much the store has applied in all: what its own state begins with, and every reply."""
 
@@ -60,7 +64,7 @@ class Packer:
         self._inside = [inside for inside in plan.inside if inside is not None]
         inside = "B" * len(self._inside)
         self._transaction = struct.Struct(
-            HEAD.format + "16s" * digests + "8s" * values + square + inside
+            HEAD.format + "16s" * digests + "8s" * (values + (plan.placed is not None)) + square + inside
         ).pack
         self._label = struct.Struct("<B16s8sIBd8s").pack
         self._plan = plan
@@ -110,10 +114,9 @@ class Packer:
         return digest if not part else digest[:HALF] + self._digest(part, shared)[:HALF]
 
     def _values(self, event: Transaction) -> list[bytes]:
-        if not self._plan.fields:
-            return []
         named = zip(self._plan.fields, self._plan.values(event), strict=True)
-        return [self._digest(name, value)[:8] if value else NO_VALUE for name, value in named]
+        digests = [self._digest(name, value)[:8] if value else NO_VALUE for name, value in named]
+        return [*digests, *([_place(self._plan.places(event))] if self._plan.placed else [])]
 
     def digest(self, name: str, value: str) -> bytes:
         """What stands for an entity's value in keys: the first half in those of its parts, too."""
@@ -147,6 +150,10 @@ class Unpacker:
         return Applied(status, seq, self._plan.vector(event, raw), approximate, error)
 
 
+def _place(place: Sequence[int]) -> bytes:
+    return PLACE.pack(*(max(each, NOWHERE) for each in place))
+
+
 def _square(amount: int) -> bytes:
     """The square of an amount in four limbs, the highest first."""
     square = amount * amount
@@ -176,7 +183,7 @@ def packed_plan(plan: Plan, shards: int = 1) -> bytes:
             "sharded": shards > 1,
             "dead": max(plan.memory_us, plan.idle_us),
             "owners": len(plan.owners),
-            "values": len(plan.fields),
+            "values": len(plan.fields) + (plan.placed is not None),
             "square": SQUARE * plan.squared,
             "width": plan.width,
             "entities": [
@@ -230,6 +237,7 @@ def _told_shape(shape: Shape | None) -> dict[str, object] | bool:
         "starts": shape.starts,
         "first": shape.first,
         "recent": shape.recent,
+        "place": shape.place >= 0 and shape.place + 1,
         "runs": shape.runs,
         "frauds": shape.frauds,
         "fields": shape.fields,

@@ -17,7 +17,8 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from features.catalogue import FeatureSet
-from features.compute import EntityPlan, Plan
+from features.compute import Plan
+from features.entity_plan import EntityPlan
 from features.events import Event, Label, Transaction
 from features.folds import NEVER
 from features.ids import IdMemory, Remembered, Said, label_key, tie_of
@@ -318,10 +319,8 @@ class InMemoryFeatureStore:
         return self._answer(Status.LATE, 0, event, raw, approximate)
 
     def _values(self, event: Transaction) -> list[int]:
-        if not self._plan.fields:
-            return []
         # Python's hash has 64 bits and lives as long as this store; 0 stands for no value.
-        return [hash(value) if value else 0 for value in self._plan.values(event)]
+        return [hash(value) if value else 0 for value in self._plan.values(event)] + self._plan.places(event)
 
     def _label(self, label: Label, forgotten: bool) -> Applied:
         clock = self._clock
@@ -380,6 +379,7 @@ def _before(log: Log, shape: Shape, time: int) -> list[int]:
     before = [log.last(time)]
     if shape.first:
         before.append(log.began(time))
+    before += log.place(time)
     return before + log.recent(time, shape.recent) if shape.recent else before
 
 

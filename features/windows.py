@@ -36,6 +36,9 @@ class Shape(msgspec.Struct, frozen=True):
     recent: int = 0  # answer so many of the last records before the event too
     runs: bool = False  # of labels: answer the run that they end with too
     frauds: bool = False  # of labels: answer how long ago the first fraud that there ever was came too
+    place: int = (
+        -1
+    )  # answer the place of the record before the event too; where it stands among the values of a record
     fields: tuple[int, ...] = ()  # answer the counts of values too: of these, among the values of a record
     uncounted: frozenset[tuple[int, int]] = (
         frozenset()
@@ -141,8 +144,8 @@ class Log:
     """
 
     __slots__ = (
-        "amounts", "clock", "counters", "epoch", "first", "floor", "folds", "front", "head", "highs", "lows", "squares",
-        "sums", "tails", "ties", "times", "touched", "values",
+        "amounts", "clock", "counters", "epoch", "first", "floor", "folds", "front", "head", "highs", "lows", "places",
+        "squares", "sums", "tails", "ties", "times", "touched", "values",
     )  # fmt: skip
 
     def __init__(self, shape: Shape) -> None:
@@ -152,6 +155,7 @@ class Log:
         self.ties = array("I")
         self.amounts = array("q")
         self.values = [array("q") for _ in shape.fields]
+        self.places = [array("q"), array("q")] if shape.place >= 0 else []
         self.head = 0  # records before it have left
         self.first: int | None = None  # the earliest time that ever came in
         self.floor = (NEVER, 0)  # the newest (time, tie) that has left
@@ -176,6 +180,8 @@ class Log:
         self.amounts.insert(at, amount)
         for column, field in zip(self.values, shape.fields, strict=True):
             column.insert(at, values[field])
+        for i, column in enumerate(self.places):
+            column.insert(at, values[shape.place + i])
         self.first = time if self.first is None else min(self.first, time)
         if time > self.clock:
             return
@@ -270,6 +276,11 @@ class Log:
     def began(self, time: int) -> int:
         """The time of the first record there ever was; NEVER where that is later than `time`."""
         return self.first if self.first is not None and self.first <= time else NEVER
+
+    def place(self, time: int) -> list[int]:
+        """The place of the last record not later than `time`; NEVER twice where there is none, or it has none."""
+        at = bisect_right(self.times, time, self.head) - 1
+        return [column[at] if at >= self.head else NEVER for column in self.places]
 
     def recent(self, time: int, count: int) -> list[int]:
         """The last `count` records up to `time`, newest first: the age and amount of each, (NEVER, 0) behind the oldest."""
@@ -382,7 +393,7 @@ class Log:
 
     def _compact(self) -> None:
         head = self.head
-        for column in (self.times, self.ties, self.amounts, *self.values):
+        for column in (self.times, self.ties, self.amounts, *self.values, *self.places):
             del column[:head]
         self.head = 0
         self.front -= head

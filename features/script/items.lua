@@ -19,7 +19,7 @@ local function rest_of(shape, event)
   for _, field in ipairs(shape.fields) do
     rest = rest .. event.values[field + 1]
   end
-  return rest
+  return shape.place and rest .. event.values[shape.place] or rest
 end
 
 -- Whether `follow` does: the record is the newest, and no window has been read beyond it.

@@ -111,7 +111,8 @@ local function first_fraud(log, now, made)
   return h[f + 1]
 end
 
--- Writes (labels, frauds) of each window into raw from `at` on, the first fraud and the run where it is asked for. Gives what `beyond` does.
+-- Writes (labels, frauds) of each window into raw from `at` on, the run and the first fraud where they are asked for. Gives what
+-- `beyond` does.
 local function read_labels(digest, entity, now)
   local shape, at = entity.labels, entity.said
   local log = find('l', digest, shape)

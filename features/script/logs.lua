@@ -36,9 +36,9 @@ local function prepare(shape)
   shape.size = 8 * shape.count
   shape.format = '<' .. rep('d', shape.count)
   shape.values = shape.squares and SQUARE_SIZE or 0 -- of what follows a RECORD: where the digests begin
-  shape.record = RECORD_SIZE + shape.values + 8 * #shape.fields
+  shape.record = RECORD_SIZE + shape.values + 8 * #shape.fields + (shape.place and 8 or 0)
   shape.longest = max(0, unpack(shape.windows))
-  shape.plain = not (shape.extremes or shape.squares or shape.starts) and #shape.fields == 0
+  shape.plain = not (shape.extremes or shape.squares or shape.starts or shape.place) and #shape.fields == 0
 end
 
 local function header(log)

@@ -288,13 +288,30 @@ local function first(log, time)
   return log.h[FIRST] <= time and log.h[FIRST] or NEVER
 end
 
--- Writes what is told of the records before an event into raw: the time of the last, of the first, and age and amount of the
--- recent ones, newest first.
+-- Writes the place of the last record not later than a time into raw; NEVER twice where there is none, or it has none.
+local function tell_place(log, time, at)
+  local h = log.h
+  local to = h[NEWEST] <= time and h[N] or search(log, h[HEAD], h[N], time)
+  raw[at], raw[at + 1] = NEVER, NEVER
+  if to > h[HEAD] then
+    local records, _, finish = view(log, to - 1, to)
+    local north, east = decode('<i4i4', records, finish - 7)
+    if north ~= NOWHERE then
+      raw[at], raw[at + 1] = north, east
+    end
+  end
+end
+
+-- Writes what is told of the records before an event into raw: the time of the last, of the first, the place of the last, and
+-- age and amount of the recent ones, newest first.
 local function tell_before(log, entity, time)
   local shape, size = log.shape, log.shape.record
   raw[entity.last] = last(log, time)
   if shape.first then
     raw[entity.last + 1] = first(log, time)
+  end
+  if shape.place then
+    tell_place(log, time, entity.recent - 2)
   end
   if shape.recent == 0 then
     return

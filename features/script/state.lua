@@ -36,7 +36,8 @@ local FIRST, DUE, FIXED = 12, 13, 13 -- DUE: at which newest time buckets of wha
 local RUN_SIZE, NO_RUN, UNKNOWN = 5, -1, -2
 -- Then, where it is asked for, the time of the first fraud (NEVER: to be looked up; INF: none), and of the first that has left.
 local EVENT, LABEL = '<c16c8ddI4dd', '<c16c8I4Bdc8'
-local RECORD, RECORD_SIZE = '<dI4i4I4', 20 -- then its square, where that is asked for, and a digest of each field
+local RECORD, RECORD_SIZE = '<dI4i4I4', 20 -- then its square, where that is asked for, a digest of each field, and its place
+local NOWHERE = -2147483648
 local PLACE, PLACE_SIZE = '<dI4', 12 -- what a record begins with
 local SQUARE, SQUARE_SIZE = '<I4I4I4I4', 16
 local CORRECTION, CORRECTION_SIZE = '<c8dI4Bd', 29

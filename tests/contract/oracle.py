@@ -270,6 +270,8 @@ class Oracle:
         if feature.kind is Kind.SINCE_FIRST:
             known = self._entity(False, at, self._key(at, event))
             return (event.time_us - known.first) / 1e6 if known and known.first <= event.time_us else NAN
+        if feature.kind in (Kind.SPEED, Kind.DISTANCE):
+            return self._moved(feature, event, seen)
         if feature.kind in RECENT:
             return self._of_the_last(feature, event, [each.what for each in seen][-feature.last :])
         if feature.kind is Kind.SINCE_FIRST_FRAUD:
@@ -339,6 +341,21 @@ class Oracle:
             surprise = math.log(each.amount / middle) if each.amount > 0 else -1.0
             total, before = max(0.0, total + sorted((-1.0, surprise, 2.0))[1] - 0.5), each.time_us
         return total
+
+    def _moved(self, feature: Feature, event: Transaction, seen: list[Record]) -> float:
+        ends = [
+            [each.fields.get(name, NAN) for name in feature.place]
+            for each in [*(r.what for r in seen[-1:]), event]
+        ]
+        if len(ends) < 2 or not all(abs(north) <= 90 and abs(east) <= 180 for north, east in ends):
+            return NAN
+        (a, b), (c, d) = [[round(each * 10**7) for each in end] for end in ends]
+        north, south = math.radians(a / 10**7), math.radians(c / 10**7)
+        across = math.sin(math.radians((d - b) / 10**7) / 2) ** 2
+        chord = math.sin((south - north) / 2) ** 2 + math.cos(north) * math.cos(south) * across
+        km = 2 * 6371.0088 * math.asin(min(1.0, math.sqrt(chord)))
+        seconds = max((event.time_us - seen[-1].time) / 1e6, 1.0)
+        return km * 3600.0 / seconds if feature.kind is Kind.SPEED else km
 
     def _since_last(self, at: Part, event: Transaction, seen: list[Record]) -> float:
         entity = self._entity(False, at, self._key(at, event))

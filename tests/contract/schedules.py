@@ -7,7 +7,7 @@ import struct
 import msgspec
 from hypothesis import strategies as st
 
-from features.catalogue import CURRENCY, RECENT, WEEKDAY, Feature, FeatureSet, Kind
+from features.catalogue import CURRENCY, PLACES, RECENT, WEEKDAY, Feature, FeatureSet, Kind
 from features.catalogue import FIELDS as OF_VALUES
 from features.events import MAX_AMOUNT, Event, Label, Transaction
 from features.store import Applied, Status
@@ -31,7 +31,7 @@ PARTS: dict[str, dict[str, object]] = {
 """Of an entity's events those that are meant: of some, and of those that share something."""
 
 EVERY = frozenset(Kind)
-PLAIN = EVERY - OF_VALUES - RECENT - {*RUNS} - {Kind.MIN, Kind.MAX, Kind.STD, Kind.ZSCORE, Kind.GAP}
+PLAIN = EVERY - OF_VALUES - RECENT - PLACES - {*RUNS} - {Kind.MIN, Kind.MAX, Kind.STD, Kind.ZSCORE, Kind.GAP}
 """What needs nothing but counts and sums goes a way of its own in the store's script."""
 
 
@@ -42,6 +42,9 @@ def feature_set(kinds: frozenset[Kind] = EVERY, **changes: int) -> FeatureSet:
     for entity, other in (("card", "shop"), ("shop", "card")):
         features.append(Feature(f"{entity}_since", Kind.SINCE_LAST, entity))
         features.append(Feature(f"{entity}_age", Kind.SINCE_FIRST, entity))
+        features += [
+            Feature(f"{entity}_{kind}", kind, entity, place=("lat", "lon")) for kind in sorted(PLACES)
+        ]
         features.append(Feature(f"{entity}_first_fraud", Kind.SINCE_FIRST_FRAUD, entity))
         features += [
             Feature(f"{entity}_{kind}", kind, entity, last=last, half_life_us=7 * SECOND)
@@ -88,7 +91,13 @@ def label(label_id: str, event_id: str, at: float, fraud: bool = True, reverses:
 
 AMOUNTS = st.integers(-200, 2000) | st.sampled_from([1 - MAX_AMOUNT, MAX_AMOUNT - 1, 1 << 53, -(1 << 53) - 1])
 FIELDS = st.fixed_dictionaries(
-    {}, optional={"country": st.sampled_from(["FR", "DE", ""]), "score": st.floats(allow_nan=False)}
+    {},
+    optional={
+        "lat": st.floats(-95, 95),
+        "lon": st.floats(-185, 185) | st.just(180.0),
+        "country": st.sampled_from(["FR", "DE", ""]),
+        "score": st.floats(allow_nan=False),
+    },
 )
 
 

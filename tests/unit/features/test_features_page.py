@@ -9,7 +9,7 @@ from features.catalogue import Kind
 from features.grammar import Scope, parse, parse_all
 
 PAGE = (Path(__file__).parents[3] / "docs" / "features.md").read_text()
-SCOPE = Scope(("card", "merchant", "device"), ("channel", "country"), ("age",), currencies=True)
+SCOPE = Scope(("card", "merchant", "device"), ("channel", "country"), ("age", "lat", "lon"), currencies=True)
 ROWS = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", PAGE, re.MULTILINE)
 EXAMPLES = re.findall(r"^    (\S.*)$", PAGE, re.MULTILINE)
 
