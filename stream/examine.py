@@ -21,7 +21,7 @@ from stream.decisions import TRANSACTIONS
 from stream.doctor import Finding, Reader, State
 from stream.embedded.log import Log
 from stream.embedded.server import running
-from stream.filled import filled
+from stream.filled import filled, lacking
 from stream.lag import waiting
 from stream.readiness import READS
 from stream.review.ledger import Ledger
@@ -106,10 +106,17 @@ def _redis(config: Config) -> Iterable[Finding]:
 
 def _features(config: Config) -> Iterable[Finding]:
     """Are the profile's features live?"""
+    profile = load_profile(config.profile)
     try:
-        told = filled(config, load_profile(config.profile))
+        told, behind = filled(config, profile), lacking(config, profile)
     except StoreUnavailable:
         return  # which is told of Redis itself
+    if behind:
+        found = f"Redis lacks {behind:,} records that were decided" + (
+            "; decisions are degraded until they are there" if behind > config.wait_records else ""
+        )
+        mend = "a score worker fills it again from the log; a snapshot now and then makes it short (WEIR_SNAPSHOT_EVERY)"
+        yield Finding("features", State.WRONG, found, mend)
     if told is not None:
         mend = "a score worker of this profile fills them and changes over; without one `weir prime` does"
         yield Finding("features", State.NOTE, str(told), mend)

@@ -32,6 +32,23 @@ class Filled(NamedTuple):
         )
 
 
+def lacking(config: Config, profile: Profile) -> int:
+    """How many records that were decided the profile's generation lacks, where it is live. Changes nothing.
+
+    Raises what Redis and the log raise.
+    """
+    from stream.settling import lost
+
+    url = config.redis or running(bootstrap.redis_directory(config))
+    if url is None:
+        return 0
+    mine, live = generation_of(profile), RedisLive(url, bootstrap.store_name(config))
+    try:
+        return lost(config, live.held(mine)) if live.read() == mine else 0
+    finally:
+        live.close()
+
+
 def filled(config: Config, profile: Profile) -> Filled | None:
     """How far the profile's generation is; None where it is live, or nothing is. Changes nothing.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import msgspec
@@ -47,7 +47,7 @@ def grounds(config: Config, profile: Profile, store: FeatureStore) -> Grounds:
     if other is not None and other != mine and (other.format, other.mapping) == (mine.format, mine.mapping):
         return _warming(config, profile, store, live, _borrowed(config, profile, other), close)
     live.swap(mine)
-    behind = lost(config, store)
+    behind = lost(config, store.positions())
     if behind > config.wait_records:
         logger.warning(
             "the feature store lacks %d records of the log that were decided, more than WEIR_WAIT_RECORDS (%d): decisions "
@@ -104,7 +104,7 @@ def committed(config: Config, progress: Progress) -> dict[TP, int]:
     return {TP(topic, part): at for topic in topics for part, at in progress.committed(group, topic).items()}
 
 
-def lost(config: Config, store: FeatureStore) -> int:
-    """How many records were decided that a store does not hold (any more)."""
-    decided, positions = committed(config, progress_for(config.broker, config.kafka)), store.positions()
-    return sum(max(0, at - positions.get((tp.topic, tp.partition), 0)) for tp, at in decided.items())
+def lost(config: Config, held: Mapping[tuple[str, int], int]) -> int:
+    """How many records were decided that a store does not hold (any more), which holds each partition up to here."""
+    decided = committed(config, progress_for(config.broker, config.kafka))
+    return sum(max(0, at - held.get((tp.topic, tp.partition), 0)) for tp, at in decided.items())

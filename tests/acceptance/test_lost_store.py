@@ -1,11 +1,14 @@
 """Redis emptied under a running system: it is filled again to the byte, and what is decided meanwhile says what it lacks."""
 
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from features import redis_copy
@@ -39,6 +42,14 @@ class Losing:
     def empty(self):
         with self.server.client() as client:
             client.flushall()
+
+    def said_by_the_doctor(self):
+        command = [sys.executable, "-m", "stream", "doctor", "--json"]
+        told = subprocess.run(
+            command, env=env(self.home, **self.settings), capture_output=True, text=True, check=False
+        )
+        findings = msgspec.json.decode(told.stdout)["findings"]
+        return "".join(each["found"] for each in findings if each["check"] == "features")
 
     @contextmanager
     def nobody_fills(self):
@@ -109,8 +120,10 @@ def test_where_much_is_lost_decisions_go_on_and_say_that_they_know_nothing(losin
     with lost.nobody_fills():
         lost.feed.more(1_500)
         eventually(lambda: committed_all(lost.home), "decisions go on")
+        assert "decisions are degraded until they are there" in lost.said_by_the_doctor()
     eventually(lambda: lost.feed.more(1) and "live from now on" in lost.worker.text(), "it is filled")
     lost.end()
+    assert lost.said_by_the_doctor() == ""
     made, _ = decided(lost.home)
     expected = from_the_beginning[1]
     assert set(made) == set(expected)
