@@ -99,9 +99,10 @@ class Dealt(NamedTuple):
 class Deal:
     """Deals the items of a batch, in their order, to shards."""
 
-    def __init__(self, runs: Sequence[Run], count: int) -> None:
+    def __init__(self, runs: Sequence[Run], items: Sequence[Item], count: int) -> None:
         """Nothing is dealt yet."""
         self._runs, self._count = runs, count
+        self._clock = items[-1].clock_us if items else NEVER  # also of items that no shard is given
         self._hands: list[list[tuple[list[bytes], list[int]]]] = [
             [([], []) for _ in runs] for _ in range(count)
         ]
@@ -129,10 +130,9 @@ class Deal:
     def _calls(self, shard: int, size: int) -> list[Call[bytes]]:
         hands = zip(self._runs, self._hands[shard], strict=True)
         calls = calls_of([Share(items, run.source, places) for run, (items, places) in hands], size)
-        clock = max(self._clocks)
-        if clock > self._clocks[shard]:
+        if self._clock > self._clocks[shard]:
             calls = calls or [Call([], [], [])]
-            calls[-1].items.append(TICK + TIME.pack(clock))
+            calls[-1].items.append(TICK + TIME.pack(self._clock))
         return calls
 
 
@@ -195,14 +195,14 @@ class Shards:
 
     def claims(self, runs: Sequence[Run], items: Sequence[Item], size: int) -> Dealt:
         """The first step: every id at its home."""
-        deal = Deal(runs, self.count)
+        deal = Deal(runs, items, self.count)
         for number, item in enumerate(items):
             deal.give(item.home, item, item.claim, number)
         return deal.done(size)
 
     def entities(self, runs: Sequence[Run], items: Sequence[Item], homes: Sequence[Told], size: int) -> Dealt:
         """The second step: what the homes did not refuse, to the shards of its entities."""
-        deal = Deal(runs, self.count)
+        deal = Deal(runs, items, self.count)
         for number, (item, home) in enumerate(zip(items, homes, strict=True)):
             if home.status is Status.CONFLICT:
                 continue

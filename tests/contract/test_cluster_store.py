@@ -307,6 +307,18 @@ def test_what_one_node_lost_is_read_again_from_where_it_stands(cluster, open_sto
     assert unnumbered(again.apply(PROBES)) == unnumbered(whole.apply(PROBES))
 
 
+def test_a_label_that_no_shard_is_given_is_heard_of_by_the_clocks_of_all(open_store):
+    """What is touched behind it is touched then, and not at an earlier event's arrival."""
+    store, whole = open_store(), InMemoryFeatureStore(ALL)
+    batches = [
+        [label("l1", "nobody", 105_000)],
+        payments(0, 13),
+        [transaction("u", 1, 190_000, entities=("card 1", ""))],
+    ]
+    for batch in batches:
+        assert unnumbered(store.apply(batch)) == unnumbered(whole.apply(batch))
+
+
 def test_nodes_that_forgot_the_script_are_given_it_again(cluster, store):
     cluster.nodes[2].ask("SCRIPT", "FLUSH")
     assert {each.status for each in store.apply(payments(0, 20))} == {Status.FRESH}

@@ -263,7 +263,7 @@ LINES = (
     ),
     Line(
         "features/shards.py",
-        "            calls[-1].items.append(TICK + TIME.pack(clock))\n",
+        "            calls[-1].items.append(TICK + TIME.pack(self._clock))\n",
         "            pass\n",
         "a shard to which nothing falls forgets when the others do",
         CLUSTER + "test_every_shard_forgets_by_the_clock_of_all",
