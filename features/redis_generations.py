@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
+from features import redis_copy
 from features.generations import Generation, decode, encode, mapping_hash
 from features.profile import Profile
+from features.redis_nodes import client_of, is_cluster
 from features.redis_patience import shown
 from features.redis_store import ANSWER_WITHIN_S, FORMAT, POSITION, base_key
 from features.store import StoreUnavailable
@@ -40,7 +41,7 @@ class RedisLive:
     def __init__(self, url: str, prefix: str) -> None:
         """Look when asked. Every call raises StoreUnavailable."""
         self._url, self._prefix = url, prefix
-        self._redis = redis.Redis.from_url(url, socket_timeout=ANSWER_WITHIN_S)
+        self._redis = client_of(url, ANSWER_WITHIN_S)
 
     def read(self) -> Generation | None:
         """The live one; None where none is named, or by a Weir whose words this one does not know."""
@@ -79,10 +80,19 @@ class RedisLive:
 
     def held(self, generation: Generation) -> dict[tuple[str, int], int]:
         """By topic and partition: how far a generation was filled."""
-        base = base_key(self._prefix, generation.features) + b"p"
-        found: dict[Any, Any] = self._told(lambda: self._redis.hgetall(base))
+        base = base_key(self._prefix, generation.features)
+        if is_cluster(self._url):
+            return self._held_by_all(base.decode())
+        found: dict[Any, Any] = self._told(lambda: self._redis.hgetall(base + b"p"))
         places = {name.decode().rpartition("/"): POSITION.unpack(packed) for name, packed in found.items()}
         return {(topic, int(part)): int(at) for (topic, _, part), (at,) in places.items()}
+
+    def _held_by_all(self, base: str) -> dict[tuple[str, int], int]:
+        """How far every shard of a cluster holds it."""
+        heads = redis_copy.marks(self._url, base.removesuffix("}"))
+        positions = redis_copy.positions_in((key, "hash", held) for key, held in heads.items())
+        places = {name.rpartition("/"): at for name, at in redis_copy.held_by(positions, base).items()}
+        return {(topic, int(part)): at for (topic, _, part), at in places.items()}
 
     def close(self) -> None:
         """Close the connections."""
@@ -95,7 +105,7 @@ class RedisLive:
     def _told(self, ask: Callable[[], T]) -> T:
         try:
             return ask()
-        except RedisError as error:
+        except (RedisError, RedisClusterException) as error:
             raise StoreUnavailable(
                 f"the Redis at {shown(self._url)} does not say which features are live: {error}"
             ) from error

@@ -21,6 +21,8 @@ import msgspec
 
 from features import redis_copy, redis_snapshot
 from features.generations import Generation, Live
+from features.redis_nodes import is_cluster
+from features.store import StoreUnavailable
 from stream import bootstrap
 from stream.backup_files import Stored, stored
 from stream.children import lower
@@ -78,7 +80,14 @@ def folder_of(config: Config) -> Path:
 
 
 def take(config: Config) -> Path:
-    """Take one, and drop those that are too old. Raises StoreUnavailable where Redis gives its data to nobody."""
+    """Take one, and drop those that are too old.
+
+    Raises StoreUnavailable for a cluster, and where Redis gives its data to nobody.
+    """
+    if is_cluster(config.redis):
+        raise StoreUnavailable(
+            "a snapshot is of one server, and WEIR_REDIS is a cluster: take a `weir backup`"
+        )
     folder = folder_of(config)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     name = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
@@ -126,6 +135,8 @@ def put_back(config: Config, url: str, live: Live, generation: Generation) -> bo
 
     Of several workers that start one does it, and the others wait for it. Raises StoreUnavailable.
     """
+    if is_cluster(url):
+        return False  # its nodes' replicas are for that
     name = bootstrap.store_name(config)
     begun = f"{name}restoring"
     if not redis_snapshot.is_lost(url, name, begun):

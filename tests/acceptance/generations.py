@@ -59,7 +59,7 @@ def state(home, profile):
     try:
         return {
             key: held
-            if not key.endswith(b"}p")
+            if key != base + b"p"
             else [each for each in held if not each[0].startswith(HISTORY.encode())]
             for some in redis_copy.entries(url, base.decode())
             for key, _, held in some

@@ -13,6 +13,8 @@ from tests.acceptance.harness import eventually, first_by_id, rows, stop, weir
 from tests.acceptance.test_audit import EVENTS, SOME
 from tests.contract.cluster import Cluster
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def cluster(tmp_path):

@@ -21,6 +21,8 @@ from tests.acceptance.test_redis_faults import Kept
 from tests.acceptance.test_warming import Feed, committed_all, decided
 from tests.contract.valkey import Valkey
 
+pytestmark = pytest.mark.slow
+
 BEFORE = 6_000
 """Records that are decided before Redis is emptied."""
 

@@ -18,6 +18,8 @@ from stream.records import TP, Outgoing
 from tests.acceptance.generations import MORE, done, live, state
 from tests.acceptance.harness import eventually, log_of, rows, start, stop, weir, without_clock
 
+pytestmark = pytest.mark.slow
+
 BEFORE = 3_000
 """Records that are decided with the old profile."""
 
