@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 import msgspec
 
+from features.by_batch import ByBatch
 from features.catalogue import FeatureSet
 from features.compute import Plan
 from features.events import Event, Transaction
-from features.store import Applied, Batch, FeatureStore, Run, Source, Status
+from features.store import Applied, Batch, FeatureStore, Run, Status
 
 
-class Borrowed:
+class Borrowed(ByBatch):
     """Answers with the features of `wanted` out of a store of the features of `held` (features.store.FeatureStore).
 
     A feature is known there if it measures the same under the same name. Features of an event alone are always known.
@@ -26,16 +27,6 @@ class Borrowed:
         self._alone = Plan(_alone(wanted))
         self._places = _places(held, wanted)
         self.unknown = unknown_to(held, wanted)
-
-    def apply(self, batch: Sequence[Event], source: Source | None = None) -> list[Applied]:
-        """Apply events and labels in this order, and answer each."""
-        return self.apply_many([Run(batch, source)])
-
-    def apply_many(self, runs: Sequence[Run]) -> list[Applied]:
-        """Apply runs in this order, and answer each event."""
-        batch = self.batch(runs)
-        batch.apply()
-        return batch.answers()
 
     def batch(self, runs: Sequence[Run]) -> Batch:
         """Runs for the store that is asked."""

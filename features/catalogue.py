@@ -63,7 +63,7 @@ class Kind(StrEnum):
     SINCE_FRAUD = "since_fraud"  # seconds since the last fraud; NaN where there is none in the window
     SINCE_LEGITIMATE = "since_legitimate"  # seconds since the last legitimate label; NaN likewise
     SINCE_FIRST_FRAUD = (
-        "since_first_fraud"  # seconds since the first fraud there ever was; NaN where there was none
+        "since_first_fraud"  # seconds since the first fraud there ever was; NaN where none was
     )
 
 
@@ -123,7 +123,7 @@ class Feature(msgspec.Struct, frozen=True):
     place: tuple[str, str] = (
         "",
         "",
-    )  # kinds of PLACES: the number fields that hold latitude and longitude in degrees
+    )  # kinds of PLACES: the number fields of latitude and longitude, in degrees
     prior: tuple[int, int] = (0, 0)  # RISK: (frauds, labels) that count as if they had arrived
 
 

@@ -19,27 +19,27 @@ import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import NoScriptError
 
+from features.by_batch import ByBatch
 from features.calls import Call
 from features.catalogue import FeatureSet
 from features.compute import Plan
-from features.events import Event
 from features.packing import SEQ, Packer, Unpacker, packed_home, packed_plan
 from features.redis_nodes import Nodes
 from features.redis_patience import Patience, shown
 from features.redis_store import (
     ANSWER_WITHIN_S,
     CALL,
-    POSITION,
     SCANNED,
     SCRIPT,
     arguments,
     base_key,
     logs_of,
+    positions_of,
     refuse_eviction,
     told_behind,
 )
 from features.shards import Dealt, Item, Merger, Shards, Told
-from features.store import Applied, Run, Source, StoreUnavailable
+from features.store import Applied, Run, StoreUnavailable
 
 SHARDS = 16
 """So many nodes can share the work: a shard lies on one. ``?shards=32`` in WEIR_REDIS asks for others, at the first start."""
@@ -55,8 +55,11 @@ one key is here and one is not (TRYAGAIN); with a key that is nowhere that holds
 """
 
 
-class ClusterFeatureStore:
-    """Features that live in a Redis Cluster, shared by all processes that name the same prefix and key."""
+class ClusterFeatureStore(ByBatch):
+    """Features that live in a Redis Cluster, shared by all processes that name the same prefix and key.
+
+    Where applying raises, some shards may have applied what others have not: applying it again is the mend.
+    """
 
     def __init__(self, url: str, feature_set: FeatureSet, *, prefix: str, hash_key: bytes) -> None:
         """`url` is ``redis+cluster://HOST:PORT[,HOST:PORT]`` (``rediss+cluster://`` with TLS): some of the nodes.
@@ -84,19 +87,6 @@ class ClusterFeatureStore:
     def url(self) -> str:
         """Where the cluster is; it may hold a password."""
         return self._url
-
-    def apply(self, batch: Sequence[Event], source: Source | None = None) -> list[Applied]:
-        """Apply events and labels in this order, and answer each."""
-        return self.apply_many([Run(batch, source)])
-
-    def apply_many(self, runs: Sequence[Run]) -> list[Applied]:
-        """Apply runs of events and labels in this order, and answer each event.
-
-        Where it raises, some shards may have applied what others have not: applying it again is the mend.
-        """
-        batch = self.batch(runs)
-        batch.apply()
-        return batch.answers()
 
     def batch(self, runs: Sequence[Run]) -> Spread:
         """Runs packed for the script."""
@@ -279,11 +269,7 @@ def _in_range(start: bytes, at: int, of: int) -> bytes:
 def _positions(told: Any) -> dict[tuple[str, int], int]:
     """What a shard keeps of its sources; a reply may be a map, or a row of names and values."""
     pairs = told.items() if isinstance(told, dict) else zip(told[::2], told[1::2], strict=True)
-    found: dict[tuple[str, int], int] = {}
-    for name, packed in pairs:
-        topic, _, partition = bytes(name).decode().rpartition("/")
-        found[topic, int(partition)] = int(POSITION.unpack(packed)[0])
-    return found
+    return positions_of(pairs)
 
 
 def _flat(replies: Sequence[Sequence[Any]]) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from features.generations import Generation, decode, encode, mapping_hash
 from features.profile import Profile
 from features.redis_nodes import client_of, is_cluster
 from features.redis_patience import shown
-from features.redis_store import ANSWER_WITHIN_S, FORMAT, POSITION, base_key
+from features.redis_store import ANSWER_WITHIN_S, FORMAT, base_key, positions_of
 from features.store import StoreUnavailable
 
 HELD_MS = 15_000
@@ -84,8 +84,7 @@ class RedisLive:
         if is_cluster(self._url):
             return self._held_by_all(base.decode())
         found: dict[Any, Any] = self._told(lambda: self._redis.hgetall(base + b"p"))
-        places = {name.decode().rpartition("/"): POSITION.unpack(packed) for name, packed in found.items()}
-        return {(topic, int(part)): int(at) for (topic, _, part), (at,) in places.items()}
+        return positions_of(found.items())
 
     def _held_by_all(self, base: str) -> dict[tuple[str, int], int]:
         """How far every shard of a cluster holds it."""

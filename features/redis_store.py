@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -18,13 +18,14 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
+from features.by_batch import ByBatch
 from features.calls import Call, Share, calls_of
 from features.catalogue import FeatureSet
 from features.compute import Plan
 from features.events import Event
 from features.packing import HALF, SEQ, Packer, Unpacker, packed_plan
 from features.redis_patience import Patience, shown
-from features.store import Applied, Run, Source, StoreBehind, StoreUnavailable
+from features.store import Applied, Run, StoreBehind, StoreUnavailable
 
 FORMAT = 5
 """Of the keys and their bytes: another format has other keys."""
@@ -54,7 +55,13 @@ def base_key(prefix: str, feature_set: FeatureSet) -> bytes:
     return f"{{{prefix}:{FORMAT}:{feature_set.version}}}".encode()
 
 
-class RedisFeatureStore:
+def positions_of(held: Iterable[tuple[bytes, bytes]]) -> dict[tuple[str, int], int]:
+    """By topic and partition: the offset behind the last that was applied, of what a store keeps under its base and "p"."""
+    places = ((name.decode().rpartition("/"), POSITION.unpack(packed)) for name, packed in held)
+    return {(topic, int(partition)): int(at) for (topic, _, partition), (at,) in places}
+
+
+class RedisFeatureStore(ByBatch):
     """Features that live in Redis, shared by all processes that name the same prefix and key."""
 
     def __init__(self, url: str, feature_set: FeatureSet, *, prefix: str, hash_key: bytes) -> None:
@@ -83,16 +90,6 @@ class RedisFeatureStore:
         """Where the server is; it may hold a password."""
         return self._url
 
-    def apply(self, batch: Sequence[Event], source: Source | None = None) -> list[Applied]:
-        """Apply events and labels in this order, and answer each."""
-        return self.apply_many([Run(batch, source)])
-
-    def apply_many(self, runs: Sequence[Run]) -> list[Applied]:
-        """Apply runs of events and labels in this order, and answer each event."""
-        batch = self.batch(runs)
-        batch.apply()
-        return batch.answers()
-
     def batch(self, runs: Sequence[Run]) -> Packed:
         """Runs packed for the script."""
         calls = calls_of([Share(list(map(self._packer, run.events)), run.source) for run in runs], CALL)
@@ -109,11 +106,7 @@ class RedisFeatureStore:
         """By topic and partition: the offset behind the last that was applied."""
         meta, found = self._patiently(self._ask_positions)
         self._seen = int(SEQ.unpack_from(meta)[0]) if meta else 0
-        positions: dict[tuple[str, int], int] = {}
-        for name, packed in found.items():
-            topic, _, partition = name.decode().rpartition("/")
-            positions[topic, int(partition)] = int(POSITION.unpack(packed)[0])
-        return positions
+        return positions_of(found.items())
 
     def forget(self, entity: str, value: str) -> bool:
         """Drop what is known of one value of an entity, in every feature set under the prefix; whether anything was.

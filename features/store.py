@@ -52,9 +52,7 @@ class Applied(msgspec.Struct, frozen=True, gc=False):
         float, ...
     ]  # the features, in the order of FeatureSet.names; empty for labels and conflicts
     approximate: bool = False  # a window was longer than the profile's bound of records per entity
-    error: float = (
-        0.0  # then: how much at most of a window's count is uncertain; 1.0: nothing is known of one
-    )
+    error: float = 0.0  # then: how much of a window's count is uncertain at most; 1.0: nothing is known
     shards: Mapping[str, int] = NOWHERE  # on a cluster: see shards.numbers_of
 
 

@@ -36,13 +36,9 @@ class Shape(msgspec.Struct, frozen=True):
     recent: int = 0  # answer so many of the last records before the event too
     runs: bool = False  # of labels: answer the run that they end with too
     frauds: bool = False  # of labels: answer how long ago the first fraud that there ever was came too
-    place: int = (
-        -1
-    )  # answer the place of the record before the event too; where it stands among the values of a record
+    place: int = -1  # answer the place of the record before the event too: where it is among the values
     fields: tuple[int, ...] = ()  # answer the counts of values too: of these, among the values of a record
-    uncounted: frozenset[tuple[int, int]] = (
-        frozenset()
-    )  # but not of these (window, field), by their places: zeros
+    uncounted: frozenset[tuple[int, int]] = frozenset()  # but zeros of these (window, field), by place
 
     @property
     def at_squares(self) -> int:

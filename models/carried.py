@@ -34,8 +34,8 @@ def carried(scorer: RiverScorer, features: tuple[str, ...], kept: Collection[str
     gone = [place for place, name in enumerate(scorer.features) if name not in features or name not in kept]
     model, old = scorer.model, scorer
     if old.bins.edges:
-        old._weights()  # lays out the averages too
-        model.intercept += sum(old._averages[place] for place in gone)
+        averages = old.averages()
+        model.intercept += sum(averages[place] for place in gone)
     kept_layers = [old._layers[place] for place in places if place is not None and old._layers]
     stays = {key for layers in kept_layers for layer in layers for key in layer.keys}
     model._weights = VectorDict(_of(stays, model._weights))

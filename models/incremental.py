@@ -116,14 +116,18 @@ class RiverScorer:
 
     def explain_one(self, vector: Vector, top: int = 3) -> list[Reason]:
         """The features that moved this score most from that of an average event, strongest first."""
-        tables = self._weights()
         reasons = [
             Reason(name, value, weights[place] - average)
             for name, value, weights, average, place in zip(
-                self.features, vector, tables, self._averages, self._places(vector), strict=False
+                self.features, vector, self._weights(), self.averages(), self._places(vector), strict=False
             )
         ]
         return sorted(reasons, key=lambda reason: -abs(reason.weight))[:top]
+
+    def averages(self) -> list[float]:
+        """By feature: what it adds to a score on average, over all that was learned; none before the first fit."""
+        self._weights()  # lays them out too
+        return self._averages
 
     def dump(self) -> bytes:
         """The whole state as bytes: equal states give equal bytes."""

@@ -200,7 +200,7 @@ def score_role(config: Config) -> tuple[ScoreRole, Closing]:
     from stream.snapshots import Periodic
 
     profile, keys = profile_of(config), sealer(config)
-    store, closing = _features(config, profile, keys)
+    store, closing = features(config, profile)
     ledger = Ledger.open(config.database) if profile.personal else None
     feed = champions(config, profile)
     grounds = settling.grounds(config, profile, store)
@@ -231,7 +231,7 @@ def forgetting(config: Config) -> tuple[Forgetting, Closing]:
     """Forgets people: their keys in SQL, their features in Redis."""
     profile, keys = profile_of(config), sealer(config)
     ledger = Ledger.open(config.database)
-    store, closing = _features(config, profile, keys)
+    store, closing = features(config, profile)
 
     def close() -> None:
         closing()
@@ -241,26 +241,21 @@ def forgetting(config: Config) -> tuple[Forgetting, Closing]:
     return Forgetting(keys, people, store, profile.personal, ledger.clock_us), close
 
 
-def _features(config: Config, profile: Profile, keys: Sealer) -> tuple[FeatureStore, Closing]:
-    """The features in Redis, or on a Redis Cluster."""
+def features(config: Config, profile: Profile) -> tuple[FeatureStore, Closing]:
+    """The features of a profile in Redis, or on a Redis Cluster, whether they are live or not."""
     from features.redis_cluster import ClusterFeatureStore
     from features.redis_nodes import is_cluster
     from features.redis_store import RedisFeatureStore
 
     url, closing = redis_for(config)
     kind = ClusterFeatureStore if is_cluster(url) else RedisFeatureStore
-    store = kind(url, profile.features, prefix=store_name(config), hash_key=keys.hash_key())
+    store = kind(url, profile.features, prefix=store_name(config), hash_key=sealer(config).hash_key())
 
     def close() -> None:
         store.close()
         closing()
 
     return store, close
-
-
-def features(config: Config, profile: Profile) -> tuple[FeatureStore, Closing]:
-    """The features of a profile in Redis, whether they are live or not."""
-    return _features(config, profile, sealer(config))
 
 
 def unsealed(config: Config, letter: DeadLetterRow) -> AsItCame:

@@ -28,9 +28,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, gc=False):
     seq: int  # the order in which the store applied it
     late: bool = False
     approximate: bool = False
-    count_error: float | msgspec.UnsetType = (
-        msgspec.UNSET
-    )  # approximate: the share of a count that is uncertain at most
+    count_error: float | msgspec.UnsetType = msgspec.UNSET  # the share of a count that is uncertain at most
     sealed: dict[str, str] | msgspec.UnsetType = msgspec.UNSET  # personal entities: base64 of an envelope
     warming: list[str] | msgspec.UnsetType = msgspec.UNSET  # features that are still being filled
     shards: dict[str, int] | msgspec.UnsetType = msgspec.UNSET  # on a cluster: features.shards.numbers_of

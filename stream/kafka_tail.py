@@ -23,15 +23,7 @@ class KafkaTail:
         """Begin at the oldest record; raises BrokerError where that cannot be done."""
         self._url, self._topic, self._security = url, topic, security
         with told(url, security):
-            self._consumer: Any = KafkaConsumer(
-                bootstrap_servers=servers_of(url),
-                bootstrap_timeout_ms=CONNECT_MS,
-                reconnect_backoff_max_ms=RECONNECT_MS,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",  # compaction and retention take away where it stood
-                max_partition_fetch_bytes=MODEL_BYTES,
-                **security.client(),
-            )
+            self._consumer = _consumer(url, security)
             self.rewind()
 
     def read(self) -> list[Record]:
@@ -68,15 +60,7 @@ class KafkaReader:
         """Stand at these offsets; what the log has let go of is passed over. Raises BrokerError."""
         self._url, self._security = url, security
         with told(url, security):
-            self._consumer: Any = KafkaConsumer(
-                bootstrap_servers=servers_of(url),
-                bootstrap_timeout_ms=CONNECT_MS,
-                reconnect_backoff_max_ms=RECONNECT_MS,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                max_partition_fetch_bytes=MODEL_BYTES,
-                **security.client(),
-            )
+            self._consumer = _consumer(url, security)
             self._consumer.assign([TopicPartition(*tp) for tp in positions])
             for tp, offset in positions.items():
                 self._consumer.seek(TopicPartition(*tp), offset)
@@ -97,3 +81,15 @@ class KafkaReader:
     def close(self) -> None:
         """Give back the connections."""
         self._consumer.close()
+
+
+def _consumer(url: str, security: KafkaSecurity) -> Any:
+    return KafkaConsumer(
+        bootstrap_servers=servers_of(url),
+        bootstrap_timeout_ms=CONNECT_MS,
+        reconnect_backoff_max_ms=RECONNECT_MS,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",  # compaction and retention take away where it stood
+        max_partition_fetch_bytes=MODEL_BYTES,
+        **security.client(),
+    )

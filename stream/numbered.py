@@ -93,12 +93,10 @@ class Placed(NamedTuple):
     features: Mapping[str, float | None] | None  # as logged; None: not to be compared
     forgotten: Collection[str]  # its entities that were forgotten since
     event: Transaction
-    lives: Collection[str] | None = (
-        None  # on a cluster: its entities that live in this shard ("": what is of the event alone)
-    )
-    early: Sequence[
-        Label
-    ] = ()  # on a cluster: labels that took the numbers behind it, since they had come before it
+    # on a cluster: its entities that live in this shard ("": what is of the event alone), and the labels that took the
+    # numbers behind it, since they had come before it
+    lives: Collection[str] | None = None
+    early: Sequence[Label] = ()
 
 
 class Said(NamedTuple):
