@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from features.carried import Kept
 from features.catalogue import FeatureSet
 from features.events import Event, Transaction
-from features.store import Applied, AtOnce, Batch, Run, Source, Status
+from features.store import Applied, AtOnce, Batch, Run, Source, Status, StoreUnavailable
 
 FRESH, UNKNOWN = Applied(Status.FRESH, 0, ()), Applied(Status.LABEL_LATE, 0, ())
 
@@ -17,6 +18,7 @@ class Absent:
     def __init__(self, positions: Callable[[], dict[tuple[str, int], int]]) -> None:
         """`positions` tell what is to be taken for applied."""
         self.positions = positions
+        self.refused = 0
 
     @staticmethod
     def of(features: FeatureSet) -> FeatureSet:
@@ -38,6 +40,35 @@ class Absent:
     def forget(self, entity: str, value: str) -> bool:
         """Nothing is known."""
         return False
+
+    def carry(self, entity: str, network: str | None) -> None:
+        """Nothing is told."""
+
+    def keep(self, kept: Sequence[Kept]) -> None:
+        """Keep nothing."""
+        self.refused += len(kept)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def fill(self, network: str, states: Mapping[str, bytes], position: Mapping[str, int]) -> None:
+        """There is nothing to fill. Raises StoreUnavailable."""
+        raise StoreUnavailable("the feature store is being filled itself: a network's states come after it")
+
+    def filled(self, network: str) -> dict[str, int] | None:
+        """Nothing is."""
+        return None
+
+    def states(self, network: str, values: Sequence[str]) -> list[bytes]:
+        """None is known."""
+        return [b""] * len(values)
+
+    def adopt(self, network: str) -> None:
+        """There is nothing to adopt. Raises StoreUnavailable."""
+        raise StoreUnavailable("the feature store is being filled itself: a network is adopted after it")
+
+    def drop_states(self, network: str) -> None:
+        """There are none."""
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from features.by_batch import ByBatch
+from features.carried import Kept
 from features.catalogue import FeatureSet
 from features.compute import Plan
 from features.events import Event, Transaction
@@ -39,6 +40,43 @@ class Borrowed(ByBatch):
     def forget(self, entity: str, value: str) -> bool:
         """Drop what is known of one value of an entity; whether anything was."""
         return self._store.forget(entity, value)
+
+    @property
+    def refused(self) -> int:
+        """How many states the store that is asked did not write."""
+        return self._store.refused
+
+    def carry(self, entity: str, network: str | None) -> None:
+        """What answers tell from the next batch on."""
+        self._store.carry(entity, network)
+
+    def keep(self, kept: Sequence[Kept]) -> None:
+        """Write these back before the next batch."""
+        self._store.keep(kept)
+
+    def flush(self) -> None:
+        """Write back what waits."""
+        self._store.flush()
+
+    def fill(self, network: str, states: Mapping[str, bytes], position: Mapping[str, int]) -> None:
+        """Write states up to a position."""
+        self._store.fill(network, states, position)
+
+    def filled(self, network: str) -> dict[str, int] | None:
+        """The position up to which they are filled."""
+        return self._store.filled(network)
+
+    def states(self, network: str, values: Sequence[str]) -> list[bytes]:
+        """The states of these values."""
+        return self._store.states(network, values)
+
+    def adopt(self, network: str) -> None:
+        """What was applied so far it has seen."""
+        self._store.adopt(network)
+
+    def drop_states(self, network: str) -> None:
+        """Forget a network."""
+        self._store.drop_states(network)
 
     def close(self) -> None:
         """Give back connections."""

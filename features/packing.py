@@ -13,7 +13,9 @@ import msgspec
 from features.compute import Plan
 from features.events import Event, Label, Transaction
 from features.ids import label_key, tie_of
-from features.store import Applied, Status
+from features.packed_states import carried_of, parted
+from features.states import NOTHING, Told
+from features.store import NOWHERE, Applied, Status
 from features.windows import Shape
 
 GENERATIONS = 2  # ids are looked up in so many epochs and one more
@@ -44,7 +46,7 @@ HEAD = struct.Struct("<B16s8sddIdd")
 """Of an event: its kind, id, body, time, arrival, tie, amount in two limbs; then come digests and what else is asked for."""
 
 PLACE = struct.Struct("<ii")
-NOWHERE = -(1 << 31)
+NO_PLACE = -(1 << 31)
 """Stands for no latitude, and no longitude."""
 
 SEQ = struct.Struct("<d")
@@ -71,6 +73,7 @@ class Packer:
         self._hash_key = hash_key
         # A card comes again within the hour, but no event id does.
         self._digest = lru_cache(maxsize=1 << 16)(self.digest)
+        self._recent_id = lru_cache(maxsize=1 << 13)(self._id)
 
     def __call__(self, event: Event) -> bytes:
         """One item of a call."""
@@ -118,6 +121,14 @@ class Packer:
         digests = [self._digest(name, value)[:8] if value else NO_VALUE for name, value in named]
         return [*digests, *([_place(self._plan.places(event))] if self._plan.placed else [])]
 
+    def known(self, name: str, value: str) -> bytes:
+        """`digest` of a value that is likely to come again."""
+        return self._digest(name, value)
+
+    def known_id(self, event_id: str) -> bytes:
+        """What stands for the id of an event that came a moment ago."""
+        return self._recent_id(event_id)
+
     def digest(self, name: str, value: str) -> bytes:
         """What stands for an entity's value in keys: the first half in those of its parts, too."""
         return blake2b(f"{name}\0{value}".encode(), digest_size=16, key=self._hash_key).digest()
@@ -135,23 +146,43 @@ class Unpacker:
         """What became of each event, from the replies to their calls."""
         return [self._applied(*each) for each in zip(events, *self.columns(replies), strict=True)]
 
-    def columns(self, replies: Sequence[bytes]) -> Iterator[list[Any]]:
+    def carrying(self, events: Sequence[Event], replies: Sequence[bytes]) -> list[Applied]:
+        """The same, and what a network carries of each, of calls whose plan says so."""
+        halves = [parted(reply) for reply in replies]
+        columns = [list(self.columns([main])) for main, _ in halves]
+        told = [
+            each
+            for (_, behind), some in zip(halves, columns, strict=True)
+            for each in carried_of(behind, some[1])
+        ]
+        rows = [row for some in columns for row in zip(*some, strict=True)]
+        return [self._applied(*each) for each in zip(events, *zip(*rows, strict=True), told, strict=True)]
+
+    def columns(self, replies: Sequence[bytes | memoryview]) -> Iterator[list[Any]]:
         """Number of the status, seq, marks and raw of each item of these calls."""
         flat = [each for reply in replies for each in self._decode(memoryview(reply)[SEQ.size :])]
         return (flat[at::4] for at in range(4))
 
-    def _applied(self, event: Event, number: int, seq: int, marks: int, told: Sequence[Any]) -> Applied:
+    def _applied(
+        self,
+        event: Event,
+        number: int,
+        seq: int,
+        marks: int,
+        told: Sequence[Any],
+        carried: Told = NOTHING,
+    ) -> Applied:
         status = STATUSES[number]
         if status not in VECTORS or not isinstance(event, Transaction):
             return Applied(status, seq, ())
         raw = whole(told) if marks & WIDE else told
         approximate = bool(marks & APPROXIMATE)
         error = self._plan.error(raw) if approximate else 0.0
-        return Applied(status, seq, self._plan.vector(event, raw), approximate, error)
+        return Applied(status, seq, self._plan.vector(event, raw), approximate, error, NOWHERE, *carried)
 
 
 def _place(place: Sequence[int]) -> bytes:
-    return PLACE.pack(*(max(each, NOWHERE) for each in place))
+    return PLACE.pack(*(max(each, NO_PLACE) for each in place))
 
 
 def _square(amount: int) -> bytes:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.resources import files
+from itertools import islice
 from typing import Any, NamedTuple
 
 import redis
@@ -23,8 +24,9 @@ from features.calls import Call, Share, calls_of
 from features.catalogue import FeatureSet
 from features.compute import Plan
 from features.events import Event
-from features.packing import HALF, SEQ, Packer, Unpacker, packed_plan
+from features.packing import HALF, SEQ, SHARDS, Packer, Unpacker, packed_plan
 from features.redis_patience import Patience, shown
+from features.redis_states import Asked, Carries, Command, StatesInRedis, literal
 from features.store import Applied, Run, StoreBehind, StoreUnavailable
 
 FORMAT = 5
@@ -35,13 +37,33 @@ CALL = 32
 
 ANSWER_WITHIN_S = 10.0  # a call takes milliseconds; the append-only file's disk may stall for seconds
 SCANNED = 10_000  # keys that are looked at in one step, where all are
-LOGS = (b"t", b"l", b"d", b"c", b"f", b"g")  # kinds of keys that one value of an entity has: see the script
+LOGS = (
+    b"t",
+    b"l",
+    b"d",
+    b"c",
+    b"f",
+    b"g",
+    b"h",
+)  # kinds of keys that one value of an entity has: see the script
 
 SCRIPT = "\n".join(
     files("features").joinpath("script", f"{name}.lua").read_text()
-    for name in ("state", "logs", "folds", "windows", "readings", "labels", "ids", "items", "homes", "apply")
+    for name in (
+        "state",
+        "logs",
+        "folds",
+        "windows",
+        "readings",
+        "labels",
+        "ids",
+        "carried",
+        "items",
+        "homes",
+        "apply",
+    )
 )
-"""One script, told in ten chapters: each uses what those before it define."""
+"""One script, told in eleven chapters: each uses what those before it define."""
 
 BEHIND = re.compile(r"BEHIND (\d+) (\d+) (\d+)")
 """The script's refusal: which source, how far its partition is held, and the seq."""
@@ -61,7 +83,7 @@ def positions_of(held: Iterable[tuple[bytes, bytes]]) -> dict[tuple[str, int], i
     return {(topic, int(partition)): int(at) for (topic, _, partition), (at,) in places}
 
 
-class RedisFeatureStore(ByBatch):
+class RedisFeatureStore(StatesInRedis, ByBatch):
     """Features that live in Redis, shared by all processes that name the same prefix and key."""
 
     def __init__(self, url: str, feature_set: FeatureSet, *, prefix: str, hash_key: bytes) -> None:
@@ -74,7 +96,7 @@ class RedisFeatureStore(ByBatch):
         self._prefix = prefix
         self._base = base_key(prefix, feature_set)
         self._packer, self.unpacked = Packer(self._plan, hash_key), Unpacker(self._plan)
-        self._told = packed_plan(self._plan)
+        self._begin_carrying(packed_plan(self._plan), SHARDS)
         self._url = url
         self._redis = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=ANSWER_WITHIN_S)
         self.took: Callable[[float], None] = lambda seconds: (
@@ -92,15 +114,22 @@ class RedisFeatureStore(ByBatch):
 
     def batch(self, runs: Sequence[Run]) -> Packed:
         """Runs packed for the script."""
-        calls = calls_of([Share(list(map(self._packer, run.events)), run.source) for run in runs], CALL)
-        return Packed(self, [event for run in runs for event in run.events], calls, [])
+        carries = self._carries
+        pack: Callable[[Event], bytes] = carries.packed if carries else self._packer
+        calls = calls_of([Share(list(map(pack, run.events)), run.source) for run in runs], CALL)
+        return Packed(self, [event for run in runs for event in run.events], calls, [], carries)
 
-    def send(self, calls: Sequence[Call[bytes]]) -> list[bytes]:
-        """The replies to calls, in one round trip.
+    def send(self, calls: Sequence[Call[bytes]], carries: Carries | None = None) -> list[bytes]:
+        """The replies to calls, in one round trip; what waits to be written back goes ahead of them.
 
         A connection that fails is tried again a few times, which is safe: what was applied answers as before.
         """
-        return self._patiently(lambda: self._send(calls)) if calls else []
+        waiting = self._taken()
+        if not calls and not waiting:
+            return []
+        plan = carries.plan if carries else self._uncarried
+        with self._back_if_it_fails(waiting):
+            return self._patiently(lambda: self._send(calls, plan, self._written(waiting)))
 
     def positions(self) -> dict[tuple[str, int], int]:
         """By topic and partition: the offset behind the last that was applied."""
@@ -123,24 +152,56 @@ class RedisFeatureStore(ByBatch):
         """Close the connections; the state stays in Redis."""
         self._redis.close()
 
-    def _send(self, calls: Sequence[Call[bytes]]) -> list[bytes]:
-        replies = self._pipelined(calls)
+    def _send(self, calls: Sequence[Call[bytes]], plan: bytes, written: Sequence[Asked]) -> list[bytes]:
+        kept, replies = self._pipelined(calls, plan, written)
         if any(isinstance(reply, NoScriptError) for reply in replies):  # the server was restarted
             self._load()
-            replies = self._pipelined(calls)
+            kept, replies = self._pipelined(calls, plan, written)
+        self._count(kept)
         for call, reply in zip(calls, replies, strict=True):
             if isinstance(reply, Exception):
                 raise told_behind(reply, call) or reply
         self._seen = max([self._seen, *(int(SEQ.unpack_from(reply)[0]) for reply in replies)])
         return replies
 
-    def _pipelined(self, calls: Sequence[Call[bytes]]) -> list[Any]:
-        """The reply to each call, bytes or an error, in one round trip."""
+    def _pipelined(
+        self, calls: Sequence[Call[bytes]], plan: bytes, written: Sequence[Asked]
+    ) -> tuple[list[Any], list[Any]]:
+        """The reply to each of two kinds of calls, bytes or an error, in one round trip."""
+        ahead = [command for _, commands in written for command in commands]
         with self._redis.pipeline(transaction=False) as pipeline:
+            for command in ahead:
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
             for call in calls:
-                pipeline.evalsha(self._sha, 1, self._base, self._told, *arguments(call, self._seen))
+                pipeline.evalsha(self._sha, 1, self._base, plan, *arguments(call, self._seen))
             replies: list[Any] = pipeline.execute(raise_on_error=False)
-        return replies
+        return replies[: len(ahead)], replies[len(ahead) :]
+
+    def _bases(self) -> Sequence[bytes]:
+        return [self._base]
+
+    def _base_of(self, digest: bytes) -> bytes:
+        return self._base
+
+    def _told(self, asked: Sequence[Asked]) -> list[list[Any]]:
+        return self._patiently(lambda: self._ask(asked))
+
+    def _ask(self, asked: Sequence[Asked]) -> list[list[Any]]:
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for _, commands in asked:
+                for command in commands:
+                    pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+            replies = iter(pipeline.execute())
+        return [list(islice(replies, len(commands))) for _, commands in asked]
+
+    def _call(self, base: bytes, script: str, *arguments: Any) -> Command:
+        return ("EVAL", script, 1, base, *arguments)
+
+    def _keys(self, pattern: bytes) -> Iterator[bytes]:
+        return iter(self._patiently(lambda: list(self._redis.scan_iter(pattern, SCANNED))))
+
+    def _unlink(self, keys: Sequence[bytes]) -> int:
+        return int(self._patiently(lambda: self._redis.unlink(*keys)))
 
     def _ask_positions(self) -> tuple[bytes | None, dict[bytes, bytes]]:
         with self._redis.pipeline(transaction=True) as pipeline:
@@ -163,14 +224,16 @@ class Packed(NamedTuple):
     events: Sequence[Event]
     calls: Sequence[Call[bytes]]
     replies: list[bytes]
+    carries: Carries | None
 
     def apply(self) -> None:
         """Send it, and wait for the replies."""
-        self.replies[:] = self.store.send(self.calls)
+        self.replies[:] = self.store.send(self.calls, self.carries)
 
     def answers(self) -> list[Applied]:
         """What became of each event."""
-        return self.store.unpacked(self.events, self.replies)
+        unpacked = self.store.unpacked
+        return (unpacked.carrying if self.carries else unpacked)(self.events, self.replies)
 
 
 def refuse_eviction(client: redis.Redis, where: str) -> None:
@@ -184,14 +247,9 @@ def refuse_eviction(client: redis.Redis, where: str) -> None:
 
 
 def logs_of(prefix: str, digest: bytes) -> bytes:
-    """The pattern of the logs of a value and its parts, whatever the format and the feature set."""
-    start = b"{" + _literal(f"{prefix}:".encode()) + b"*}[" + b"".join(LOGS) + b"]"
-    return start + _literal(digest[:HALF]) + b"????????"
-
-
-def _literal(text: bytes) -> bytes:
-    """A pattern of SCAN that fits these bytes alone."""
-    return b"".join(b"\\" + text[at : at + 1] for at in range(len(text)))
+    """The pattern of the logs and states of a value and its parts, whatever the format and the feature set."""
+    start = b"{" + literal(f"{prefix}:".encode()) + b"*}[" + b"".join(LOGS) + b"]"
+    return start + literal(digest[:HALF]) + b"????????*"  # behind a state's stands its network
 
 
 def arguments(call: Call[bytes], seen: int) -> list[bytes]:

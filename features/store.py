@@ -9,13 +9,13 @@ the event's own times only.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 import msgspec
 
+from features.carried import UNTOLD, Carried, Carrying, CarryingStore
 from features.catalogue import FeatureSet
 from features.compute import Plan
 from features.entity_plan import EntityPlan
@@ -23,6 +23,8 @@ from features.events import Event, Label, Transaction
 from features.folds import NEVER
 from features.ids import IdMemory, Remembered, Said, label_key, tie_of
 from features.labelled import LabelLog
+from features.shelf import Shelf
+from features.states import States, StatesInMemory
 from features.windows import Log, Shape
 
 NOWHERE: Mapping[str, int] = {}
@@ -54,6 +56,9 @@ class Applied(msgspec.Struct, frozen=True, gc=False):
     approximate: bool = False  # a window was longer than the profile's bound of records per entity
     error: float = 0.0  # then: how much of a window's count is uncertain at most; 1.0: nothing is known
     shards: Mapping[str, int] = NOWHERE  # on a cluster: see shards.numbers_of
+    carried: Carried | None = None  # of the event's value, as it was before the batch; see carried.py
+    told: float = UNTOLD  # what the network answered first to this id, NaN if it did not
+    number: int = 0  # where something is carried: in the order of the value's events; 0 as in seq
 
 
 class Source(NamedTuple):
@@ -106,8 +111,8 @@ class Batch(Protocol):
         ...
 
 
-class FeatureStore(Protocol):
-    """Online features of entities, updated and read by the batch."""
+class FeatureStore(CarryingStore, Protocol):
+    """Online features of entities, and what networks carry of them, updated and read by the batch."""
 
     def apply(self, batch: Sequence[Event], source: Source | None = None) -> list[Applied]:
         """Apply events and labels in this order, atomically per event, and answer each; one round trip at most.
@@ -152,57 +157,7 @@ class FeatureStore(Protocol):
         ...
 
 
-AnyLog = TypeVar("AnyLog", bound=Log)
-
-
-class Shelf(Generic[AnyLog]):
-    """The logs of all values of one entity, least recently added to (by epochs) first."""
-
-    def __init__(self, shape: Shape, kind: type[AnyLog]) -> None:
-        """Without any log."""
-        self.shape = shape
-        self._epoch_us = shape.idle_us // 4
-        self._kind = kind
-        self._logs: OrderedDict[str, AnyLog] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._logs)
-
-    def find(self, value: str, clock: int) -> AnyLog | None:
-        """The log of a value; None if there is none, or it has been idle for too long."""
-        log = self._logs.get(value)
-        return log if log is not None and clock - log.touched <= self.shape.idle_us else None
-
-    def touch(self, value: str, clock: int) -> AnyLog:
-        """The log of a value to add to, a new one if need be."""
-        log = self.find(value, clock)
-        if log is None:
-            self._logs[value] = log = self._kind(self.shape)
-        log.touched = clock
-        epoch = clock // self._epoch_us
-        if log.epoch != epoch:
-            log.epoch = epoch
-            self._logs.move_to_end(value)
-            self._drop_idle(clock)
-        return log
-
-    def drop(self, value: str) -> bool:
-        """Forget a value's logs, those that are shared with another value included; whether there were any."""
-        found = [each for each in self._logs if each == value or each.startswith(f"{value}\0")]
-        for each in found:
-            del self._logs[each]
-        return bool(found)
-
-    def _drop_idle(self, clock: int) -> None:
-        """Drop at most two: more than a touch can add, and no pause."""
-        for _ in range(2):
-            oldest, log = next(iter(self._logs.items()))
-            if clock - log.touched <= self.shape.idle_us:
-                return
-            del self._logs[oldest]
-
-
-class InMemoryFeatureStore:
+class InMemoryFeatureStore(StatesInMemory):
     """The reference: exact features in this process's memory, as large as the windows, not as the stream."""
 
     def __init__(self, feature_set: FeatureSet, hash_key: bytes = b"") -> None:
@@ -217,9 +172,14 @@ class InMemoryFeatureStore:
         self._seq = 0
         self._clock = NEVER
         self._positions: dict[tuple[str, int], int] = {}
+        self._states = States(plan, self._ids)
+        self._carrying: Carrying | None = None  # of the batch that is applied
 
     def apply(self, batch: Sequence[Event], source: Source | None = None) -> list[Applied]:
         """Apply events and labels in this order, and answer each."""
+        return self.apply_many([Run(batch, source)])
+
+    def _run(self, batch: Sequence[Event], source: Source | None) -> list[Applied]:
         held = self._follow(source) if source is not None else 0
         return [
             self._applied(event, source is not None and source.offset_of(index) < held)
@@ -235,11 +195,17 @@ class InMemoryFeatureStore:
 
     def apply_many(self, runs: Sequence[Run]) -> list[Applied]:
         """Apply runs in this order, and answer each event."""
-        return [answer for run in runs for answer in self.apply(*run)]
+        return self._all(runs, self._states.carrying)
+
+    def _all(self, runs: Sequence[Run], carrying: Carrying | None) -> list[Applied]:
+        self._states.write(self._clock)
+        self._carrying = carrying
+        return [answer for run in runs for answer in self._run(*run)]
 
     def batch(self, runs: Sequence[Run]) -> Batch:
         """Nothing is to be prepared."""
-        return AtOnce(lambda: self.apply_many(runs))
+        carrying = self._states.carrying
+        return AtOnce(lambda: self._all(runs, carrying))
 
     def positions(self) -> dict[tuple[str, int], int]:
         """By topic and partition: the offset behind the last that was applied."""
@@ -258,7 +224,7 @@ class InMemoryFeatureStore:
         """Drop what is known of one value of an entity; whether anything was."""
         index = self._plan.index_of(entity)
         dropped = [part.forget(value) for part in self._parts if part.index == index]
-        return any(dropped)
+        return any([*dropped, self._states.forget(entity, value)])
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -285,19 +251,23 @@ class InMemoryFeatureStore:
             if said.arrived_us - event.arrived_us <= self._horizon_us:
                 self._say(entry, said)
         self._ids.keep(event.event_id, entry)
-        return self._answer(Status.FRESH, self._seq, event, raw, approximate)
+        return self._answer(Status.FRESH, entry, event, raw, approximate)
 
     def _again(self, event: Transaction, known: Remembered) -> Applied:
         if known.body != event.body:
             return Applied(Status.CONFLICT, known.seq, ())
         raw = [int(each) for each in known.raw]
-        return self._answer(Status.DUPLICATE, known.seq, event, raw, known.approximate)
+        return self._answer(Status.DUPLICATE, known, event, raw, known.approximate)
 
     def _answer(
-        self, status: Status, seq: int, event: Transaction, raw: Sequence[int], approximate: bool
+        self, status: Status, entry: Remembered, event: Transaction, raw: Sequence[int], approximate: bool
     ) -> Applied:
         error = self._plan.error(raw) if approximate else 0.0
-        return Applied(status, seq, self._plan.vector(event, raw), approximate, error)
+        vector, carrying = self._plan.vector(event, raw), self._carrying
+        if carrying is None:
+            return Applied(status, entry.seq, vector, approximate, error)
+        carried = self._states.seen(carrying, event, entry, self._clock)
+        return Applied(status, entry.seq, vector, approximate, error, NOWHERE, *carried)
 
     def _fresh(self, event: Transaction) -> tuple[list[int], bool]:
         raw: list[int] = []
@@ -314,7 +284,7 @@ class InMemoryFeatureStore:
         values = self._values(event)
         for part in self._parts:
             approximate |= part.peek(event, values, self._clock, raw)
-        return self._answer(Status.LATE, 0, event, raw, approximate)
+        return self._answer(Status.LATE, Remembered(self._clock), event, raw, approximate)
 
     def _values(self, event: Transaction) -> list[int]:
         # Python's hash has 64 bits and lives as long as this store; 0 stands for no value.

@@ -30,6 +30,9 @@ local function apply()
           event.inside[e], pos = byte(items, pos) == 1, pos + 1
         end
       end
+      if carry then
+        event.whose, pos = sub(items, pos, pos + 15), pos + 16
+      end
       transaction(number, id, event)
     else
       local said = {}
@@ -41,9 +44,10 @@ end
 
 -- what is forgotten leaves a little with every call
 
+local STATE = byte('h')
 local PLACE_OF_TOUCHED, END_OF_TOUCHED = tostring(8 * TOUCHED - 8), tostring(8 * TOUCHED - 1)
 
-local function forget()
+local function forget(touched_now)
   local epoch = epochs[1]
   if #epochs < 2 or clock - (epoch + 1) * plan.epoch <= plan.dead then
     return
@@ -51,15 +55,17 @@ local function forget()
   local keys = {}
   for shard = cursor, min(cursor + plan.sweep, plan.shards) - 1 do
     keys[#keys + 1] = shelf_of(epoch, shard_name(shard))
+    keys[#keys + 1] = base .. 'a' .. epoch .. ':' .. shard_name(shard)
   end
   if #keys > 0 then
     call('UNLINK', unpack(keys))
   end
-  cursor = cursor + #keys
-  local most = plan.sweep + #opened -- more than a call can add
+  cursor = cursor + #keys / 2
+  local most = plan.sweep + touched_now -- more than a call can add
   local names, dead = call('SPOP', base .. 's' .. epoch, most), {}
   for _, name in ipairs(names) do
-    local touched = call('GETRANGE', base .. name, PLACE_OF_TOUCHED, END_OF_TOUCHED)
+    local state = byte(name) == STATE
+    local touched = call('GETRANGE', base .. name, state and '8' or PLACE_OF_TOUCHED, state and '15' or END_OF_TOUCHED)
     if touched ~= '' and clock - decode('<d', touched) > plan.dead then
       local counts, folds = beside(sub(name, 1, 1), sub(name, 2))
       dead[#dead + 1], dead[#dead + 2], dead[#dead + 3] = base .. name, counts, folds
@@ -99,7 +105,7 @@ for _, log in ipairs(opened) do
     end
   end
 end
-forget()
+forget(#opened + (carry and write_carried() or 0))
 local stamps = {}
 for i, epoch in ipairs(epochs) do
   stamps[i] = pack('<d', epoch)
@@ -108,4 +114,4 @@ call('SET', base, pack('<ddd', seq, clock, cursor) .. table.concat(stamps))
 for name, after in pairs(moved) do
   call('HSET', base .. 'p', name, pack('<d', after))
 end
-return pack('<d', seq) .. '\221' .. pack('>I4', 4 * answered) .. table.concat(answers)
+return pack('<d', seq) .. '\221' .. pack('>I4', 4 * answered) .. table.concat(answers) .. (carry and told_carried(answered) or '')

@@ -146,12 +146,18 @@ local function transaction(number, id, event)
   local known = recall(id, shard)
   if known and known.seq > 0 then
     if known.body == event.body then
+      if carry then
+        carry(event, answered + 1, known.seq, known.stamp, id, known.key)
+      end
       return answer(DUPLICATE, known.seq, known.marks, known.raw)
     end
     return answer(CONFLICT, known.seq, 0, NO_RAW)
   end
   if forgotten(number, event.arrived) or event.arrived - event.time > plan.remember then
     local packed, marks = features(event, false)
+    if carry then
+      carry(event, answered + 1, 0, clock)
+    end
     return answer(LATE, 0, marks, packed)
   end
   seq = seq + 1
@@ -164,6 +170,9 @@ local function transaction(number, id, event)
     keep(id, entry)
   else
     call('HSET', key, id, pack(ENTRY, clock, seq, event.arrived, event.body, marks, #packed) .. owners .. packed)
+  end
+  if carry then
+    carry(event, answered + 1, seq, clock)
   end
   answer(FRESH, seq, marks, packed)
 end

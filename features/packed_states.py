@@ -1,0 +1,90 @@
+"""How states of networks look to the store's scripts: packed bytes in, what an answer carries out. No driver, any thread."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+import msgspec
+
+from features.carried import UNTOLD, Carried, Carrying, Kept, idle_us
+from features.compute import Plan
+from features.states import NOTHING, Told
+
+KEPT = struct.Struct("<B16sddII")
+"""Of a state that is written back: the length of the network's id, digest, marks, how many answers, how many bytes."""
+
+ANSWER = struct.Struct("<16sd")
+FILLED = struct.Struct("<16sI")
+SHOWN = struct.Struct("<dI")
+AGAIN = struct.Struct("<Hd")
+LENGTH = struct.Struct("<I")
+COUNT = struct.Struct("<H")
+
+SLICE = 200
+"""States that are laid down in one piece, which is brought to its place in one step: 1 ms."""
+
+SLICE_BYTES = 1 << 17
+
+
+def carried_plan(plan: Plan, packed: bytes, carrying: Carrying) -> bytes:
+    """A packed plan of a script that tells what a network carries."""
+    settings = {"network": carrying.network, "idle": idle_us(plan, carrying.entity)}
+    return msgspec.msgpack.encode({**msgspec.msgpack.decode(packed), "carried": settings})
+
+
+def packed_kept(network: str, digest: bytes, kept: Kept, ids: Iterable[bytes]) -> bytes:
+    """A state that is written back."""
+    answers = [ANSWER.pack(each, answer) for each, (_, answer) in zip(ids, kept.answers, strict=True)]
+    head = KEPT.pack(len(network), digest, kept.before, kept.after, len(kept.answers), len(kept.state))
+    return b"".join([head, network.encode(), *answers, kept.state])
+
+
+def slices(states: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
+    """States by their digests, in pieces that are laid down one by one."""
+    left = iter(states)
+    while some := list(islice(left, SLICE)):
+        piece, size = list[bytes](), 0
+        for digest, state in some:
+            if size + len(state) > SLICE_BYTES and piece:
+                yield b"".join(piece)
+                piece, size = [], 0
+            piece.append(FILLED.pack(digest, len(state)) + state)
+            size += len(state)
+        yield b"".join(piece)
+
+
+def parted(reply: bytes) -> tuple[memoryview, memoryview]:
+    """A reply's answers, and what is told of states behind them."""
+    whole = memoryview(reply)
+    (length,) = LENGTH.unpack_from(whole, len(whole) - LENGTH.size)
+    end = len(whole) - LENGTH.size
+    return whole[: end - length], whole[end - length : end]
+
+
+def carried_of(behind: memoryview, seqs: Sequence[int]) -> list[Told]:
+    """What the answers of one call have of a network; `seqs` are theirs."""
+    of = struct.unpack_from(f"<{len(seqs)}H", behind)
+    at = COUNT.size * len(seqs)
+    (again,) = COUNT.unpack_from(behind, at)
+    at += COUNT.size
+    told = dict(AGAIN.iter_unpack(behind[at : at + AGAIN.size * again]))
+    shown = _shown(behind, at + AGAIN.size * again)
+    if not told:
+        return [(shown[each], UNTOLD, seq) if each else NOTHING for each, seq in zip(of, seqs, strict=True)]
+    return [
+        (shown[each], told.get(place, UNTOLD), seq) if each else NOTHING
+        for place, (each, seq) in enumerate(zip(of, seqs, strict=True))
+    ]
+
+
+def _shown(behind: memoryview, at: int) -> list[Carried]:
+    """What is told of states, the first behind one that stands for none."""
+    shown = [Carried(0, b"")]
+    while at < len(behind):
+        mark, length = SHOWN.unpack_from(behind, at)
+        at += SHOWN.size
+        shown.append(Carried(int(mark), bytes(behind[at : at + length])))
+        at += length
+    return shown

@@ -1,0 +1,207 @@
+"""The states of networks in memory: the reference for what ``script/carried.lua`` and ``script/kept.lua`` do in Redis."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from features.carried import UNTOLD, Carried, Carrying, Filled, Kept, checked, idle_us, named
+from features.compute import Plan
+from features.events import Transaction
+from features.folds import NEVER
+from features.ids import IdMemory, Remembered
+from features.shelf import Shelf
+from features.windows import Shape
+
+Told = tuple[Carried | None, float, int]
+"""What an event's answer has of a network: see `Applied`."""
+
+NOTHING: Told = (None, UNTOLD, 0)
+
+
+class State(msgspec.Struct, gc=False):
+    """What is kept of one value."""
+
+    mark: int = 0
+    latest: int = 0  # the number of the last event of the value: no state can have seen more
+    state: bytes = b""
+    touched: int = NEVER  # the store's clock at that event
+    epoch: int = NEVER
+
+
+class Network(msgspec.Struct):
+    """One network's states."""
+
+    shelf: Shelf[State]
+    adopted: int = 0
+    position: dict[str, int] | None = None
+
+
+class States:
+    """What networks carry, of a store in memory."""
+
+    def __init__(self, plan: Plan, ids: IdMemory) -> None:
+        """Nothing is carried yet. `ids` remember the answers."""
+        self._plan, self._ids = plan, ids
+        self._networks: dict[Carrying, Network] = {}
+        self._entity = ""
+        self._queued: deque[tuple[Carrying, Kept]] = deque()
+        self.carrying: Carrying | None = None
+        self.refused = 0
+
+    def carry(self, entity: str, network: str | None) -> None:
+        """What answers tell from now on."""
+        self._plan.index_of(entity)
+        self._entity = entity
+        self.carrying = Carrying(entity, checked(network)) if network is not None else None
+
+    def of(self, network: str) -> Network:
+        """The states of a network, by the entity that was last told."""
+        return self._of(Carrying(self._entity, checked(network)))
+
+    def _of(self, carrying: Carrying) -> Network:
+        if not carrying.entity:
+            raise ValueError("nobody has told of which entity networks carry states: see `carry`")
+        if carrying not in self._networks:
+            shape = Shape((), 0, idle_us(self._plan, carrying.entity), 0)
+            self._networks[carrying] = Network(Shelf(shape, lambda _: State()))
+        return self._networks[carrying]
+
+    # --- applying
+
+    def seen(self, carrying: Carrying, event: Transaction, entry: Remembered, clock: int) -> Told:
+        """What is told of an event; `entry` is of its first time, with seq 0 where it was too late."""
+        value, number = event.entities[self._plan.index_of(carrying.entity)], entry.seq
+        if not value:
+            return NOTHING
+        network, told = self._of(carrying), entry.answers.get(carrying.network, UNTOLD)
+        found = network.shelf.find(value, clock)
+        if found is None and carrying.network in entry.answers:  # it was forgotten with its state
+            return Carried(max(number, network.adopted), b""), told, number
+        if found is None and number > network.adopted:
+            found = network.shelf.touch(value, clock)
+            found.mark, found.touched = number - 1, entry.stamp
+        if found is None:
+            return Carried(network.adopted, b""), told, number
+        if number > found.latest:
+            touched = max(found.touched, entry.stamp)
+            found = network.shelf.touch(value, clock)
+            found.latest, found.touched = number, touched
+        return Carried(max(found.mark, network.adopted), found.state), told, number
+
+    # --- writing back
+
+    def keep(self, kept: Sequence[Kept]) -> None:
+        """Queue what is to be written back."""
+        for each in kept:
+            self._queued.append((named(each, self._entity, self.carrying), each))
+
+    def write(self, clock: int) -> None:
+        """Write what waits."""
+        while self._queued:
+            carrying, kept = self._queued.popleft()
+            self.refused += not self._written(self._of(carrying), carrying.network, kept, clock)
+
+    def _written(self, network: Network, name: str, kept: Kept, clock: int) -> bool:
+        found = network.shelf.find(kept.value, clock)
+        if found is None or not self._goes_on(max(found.mark, network.adopted), found.latest, kept, clock):
+            return False
+        found.mark, found.state = kept.after, kept.state
+        for event_id, answer in kept.answers:
+            entry = self._ids.find(event_id, clock)
+            if entry is not None and entry.seq:
+                entry.answers.setdefault(name, answer)
+                self._ids.change(event_id, entry)
+        return True
+
+    def _goes_on(self, mark: int, latest: int, kept: Kept, clock: int) -> bool:
+        """Whether a state is made from what is stored."""
+        if not mark < kept.after <= latest:
+            return False
+        numbers = [self._number(event_id, clock) for event_id, _ in kept.answers[-1:]]
+        if any(number not in (0, kept.after) for number in numbers):
+            return False
+        if kept.before == mark:
+            return True
+        return kept.before < mark and any(self._number(each, clock) == mark for each, _ in kept.answers)
+
+    def _number(self, event_id: str, clock: int) -> int:
+        entry = self._ids.find(event_id, clock)
+        return entry.seq if entry is not None else 0
+
+    # --- filling
+
+    def fill(self, name: str, states: Mapping[str, bytes], position: Mapping[str, int], clock: int) -> None:
+        """Write states up to a position."""
+        network = self.of(name)
+        if clock == NEVER:
+            raise ValueError("states are filled beside windows: nothing was applied to this store yet")
+        if network.adopted:
+            raise Filled(f"the network {name} was adopted: its states are no longer filled")
+        for value, state in states.items():
+            network.shelf.touch(value, clock).state = state
+        network.position = dict(position)
+
+    def states(self, name: str, values: Sequence[str], clock: int) -> list[bytes]:
+        """The states of these values."""
+        shelf = self.of(name).shelf
+        found = [shelf.find(value, clock) for value in values]
+        return [each.state if each is not None else b"" for each in found]
+
+    def drop(self, name: str) -> None:
+        """Forget a network."""
+        self.of(name)
+        del self._networks[Carrying(self._entity, name)]
+
+    def forget(self, entity: str, value: str) -> bool:
+        """Drop what all networks carry of a value; whether there was anything."""
+        found = [each.shelf for carrying, each in self._networks.items() if carrying.entity == entity]
+        return sum(shelf.drop(value) for shelf in found) > 0
+
+
+class StatesInMemory:
+    """The part of features.carried.CarryingStore that a store in memory has."""
+
+    _states: States
+    _clock: int
+    _seq: int
+
+    @property
+    def refused(self) -> int:
+        """How many states were not written."""
+        return self._states.refused
+
+    def carry(self, entity: str, network: str | None) -> None:
+        """What answers tell from the next batch on."""
+        self._states.carry(entity, network)
+
+    def keep(self, kept: Sequence[Kept]) -> None:
+        """Write these back before the next batch."""
+        self._states.keep(kept)
+
+    def flush(self) -> None:
+        """Write back what waits."""
+        self._states.write(self._clock)
+
+    def fill(self, network: str, states: Mapping[str, bytes], position: Mapping[str, int]) -> None:
+        """Write states up to a position."""
+        self._states.fill(network, states, position, self._clock)
+
+    def filled(self, network: str) -> dict[str, int] | None:
+        """The position up to which they are filled."""
+        position = self._states.of(network).position
+        return None if position is None else dict(position)
+
+    def states(self, network: str, values: Sequence[str]) -> list[bytes]:
+        """The states of these values."""
+        return self._states.states(network, values, self._clock)
+
+    def adopt(self, network: str) -> None:
+        """What was applied so far it has seen."""
+        self._states.of(network).adopted = self._seq
+
+    def drop_states(self, network: str) -> None:
+        """Forget a network."""
+        self._states.drop(network)
