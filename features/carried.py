@@ -20,14 +20,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from features.compute import Plan
 
 UNTOLD = math.nan
 """Stands for no answer of a network."""
 
+RECENT = 1 << 13
+"""So many events, and as many again, are written back by their numbers; those before them are looked up by their ids."""
+
 NETWORK = re.compile(r"[0-9a-f]{1,32}")
+
+
+Told = TypeVar("Told")
 
 
 class Carried(NamedTuple):
@@ -52,6 +58,10 @@ class Kept(NamedTuple):
 
 class Filled(RuntimeError):
     """A network's states are not filled (any more) by whoever wanted to."""
+
+    def __init__(self, network: str) -> None:
+        """Of this network."""
+        super().__init__(f"the states of the network {network} are filled by somebody else, or no longer")
 
 
 class Carrying(NamedTuple):
@@ -115,8 +125,28 @@ class CarryingStore(Protocol):
         ...
 
     def drop_states(self, network: str) -> None:
-        """Forget all states of a network, and that it was filled. Its answers leave with the ids of their events."""
+        """Forget all states and answers of a network, and that it was filled."""
         ...
+
+
+class Recent(Generic[Told]):
+    """What was told of the last few thousand events, by their ids."""
+
+    def __init__(self) -> None:
+        """Of none yet."""
+        self._new: dict[str, Told] = {}
+        self._old: dict[str, Told] = {}
+
+    def put(self, event_id: str, told: Told) -> None:
+        """Remember what was told of an event."""
+        self._new[event_id] = told
+        if len(self._new) >= RECENT:
+            self._new, self._old = {}, self._new
+
+    def get(self, event_id: str) -> Told | None:
+        """What was told of it, if that was a moment ago."""
+        told = self._new.get(event_id)
+        return self._old.get(event_id) if told is None else told
 
 
 def checked(network: str) -> str:

@@ -23,19 +23,19 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from features.carried import Carrying, Filled, Kept, checked, idle_us, named
+from features.carried import Carrying, Filled, Kept, Recent, checked, idle_us, named
 from features.compute import Plan
 from features.events import Event, Transaction
 from features.packed_states import carried_plan, packed_kept, slices
-from features.packing import NO_DIGEST, Packer
-from features.store import StoreBehind
+from features.packing import NO_DIGEST, Packer, epoch_of
+from features.store import Applied, StoreBehind
 
 KEPT, FILLED = (
     files("features").joinpath("script", f"{name}.lua").read_text() for name in ("kept", "filled")
 )
 
-CALL = 128
-"""States, and answers, that are written back in one step: less than 1 ms."""
+CALL = 512
+"""States, and answers, that are written back in one step: 1 ms."""
 
 CALL_BYTES = 1 << 18
 READ = 200  # states that are read in one step
@@ -85,6 +85,7 @@ class StatesInRedis:
         self._waiting: deque[Waiting] = deque()
         self._filling: dict[str, str] = {}  # by the network that this store fills: its name there
         self._pieces = count()
+        self._recent: Recent[tuple[bytes, int]] = Recent()
         self.refused = 0
 
     # --- where things are
@@ -132,9 +133,18 @@ class StatesInRedis:
         for each in kept:
             entity, network = named(each, self._entity, carrying)
             digest = self._packer.known(entity, each.value)
-            ids = [self._packer.known_id(event_id) for event_id, _ in each.answers]
-            packed = packed_kept(network, digest, each, ids)
-            self._waiting.append(Waiting(self._base_of(digest), packed, 1 + len(ids)))
+            known = [
+                self._recent.get(event_id) or (self._packer.id(event_id), 0) for event_id, _ in each.answers
+            ]
+            packed = packed_kept(network, digest, each, known)
+            self._waiting.append(Waiting(self._base_of(digest), packed, 1 + len(known)))
+
+    def remember(self, events: Sequence[Event], items: Sequence[bytes], answers: Sequence[Applied]) -> None:
+        """The numbers of events that will be written back in a moment; `items` begin with their kind and id."""
+        put = self._recent.put
+        for event, item, applied in zip(events, items, answers, strict=True):
+            if applied.number:
+                put(event.event_id, (item[1:17], applied.number))
 
     def flush(self) -> None:
         """Write back what waits."""
@@ -165,7 +175,7 @@ class StatesInRedis:
         """The calls that write states back, by their places."""
         if not waiting:
             return []
-        settings = struct.pack("<dd", self._shelves, idle_us(self._plan, self._entity))
+        settings = struct.pack("<ddd", self._shelves, epoch_of(self._plan), idle_us(self._plan, self._entity))
         by_base: dict[bytes, list[Waiting]] = {}
         for each in waiting:
             by_base.setdefault(each.base, []).append(each)
@@ -220,7 +230,7 @@ class StatesInRedis:
         ((done,),) = self._told([(first, [self._step(first, "commit", network, by, called, packed)])])
         if not done:
             self._filling.pop(network, None)
-            raise Filled(f"the states of the network {network} are filled by somebody else, or no longer")
+            raise Filled(network)
 
     def _finish(self, network: str) -> None:
         """Bring what the position covers to its places."""
@@ -274,9 +284,10 @@ class StatesInRedis:
         """Forget a network."""
         for base in self._bases():
             self._told([(base, [("HDEL", base + b"w", checked(network)), ("UNLINK", base + _laid(network))])])
-            found = self._keys(literal(base) + b"h" + ANY_DIGEST + network.encode())
-            while some := list(islice(found, DROPPED)):
-                self._unlink(some)
+            for kind in (b"h" + ANY_DIGEST + network.encode(), b"a" + network.encode() + b":*"):
+                found = self._keys(literal(base) + kind)
+                while some := list(islice(found, DROPPED)):
+                    self._unlink(some)
         self._filling.pop(network, None)
 
     def _named(self) -> str:

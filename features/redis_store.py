@@ -232,8 +232,11 @@ class Packed(NamedTuple):
 
     def answers(self) -> list[Applied]:
         """What became of each event."""
-        unpacked = self.store.unpacked
-        return (unpacked.carrying if self.carries else unpacked)(self.events, self.replies)
+        if self.carries is None:
+            return self.store.unpacked(self.events, self.replies)
+        answers = self.store.unpacked.carrying(self.events, self.replies)
+        self.store.remember(self.events, [item for call in self.calls for item in call.items], answers)
+        return answers
 
 
 def refuse_eviction(client: redis.Redis, where: str) -> None:

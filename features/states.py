@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from features.carried import UNTOLD, Carried, Carrying, Filled, Kept, checked, idle_us, named
+from features.carried import UNTOLD, Carried, Carrying, Filled, Kept, Recent, checked, idle_us, named
 from features.compute import Plan
 from features.events import Transaction
 from features.folds import NEVER
-from features.ids import IdMemory, Remembered
+from features.ids import IdMemory, Remembered, tie_of
 from features.shelf import Shelf
 from features.windows import Shape
 
@@ -26,16 +27,41 @@ class State(msgspec.Struct, gc=False):
 
     mark: int = 0
     latest: int = 0  # the number of the last event of the value: no state can have seen more
+    tie: int = 0  # of that event: another one may get its number, where a store lost something
     state: bytes = b""
     touched: int = NEVER  # the store's clock at that event
     epoch: int = NEVER
+
+
+class Answers:
+    """What a network answered first to events, by their numbers, as long as their ids are remembered."""
+
+    def __init__(self, span_us: int) -> None:
+        """None yet."""
+        self._span_us = span_us
+        self._answers: dict[int, float] = {}
+        self._age: deque[tuple[int, int]] = deque()
+
+    def put(self, number: int, answer: float, clock: int) -> None:
+        """Keep an answer if it is the first one."""
+        if number not in self._answers and not math.isnan(answer):
+            self._answers[number] = answer
+            self._age.append((clock, number))
+        while self._age and clock - self._age[0][0] > self._span_us:
+            del self._answers[self._age.popleft()[1]]
+
+    def get(self, number: int) -> float:
+        """The first answer; NaN if there is none."""
+        return self._answers.get(number, UNTOLD)
 
 
 class Network(msgspec.Struct):
     """One network's states."""
 
     shelf: Shelf[State]
+    answers: Answers
     adopted: int = 0
+    is_adopted: bool = False
     position: dict[str, int] | None = None
 
 
@@ -49,6 +75,7 @@ class States:
         self._entity = ""
         self._queued: deque[tuple[Carrying, Kept]] = deque()
         self.carrying: Carrying | None = None
+        self._numbers: Recent[int] = Recent()
         self.refused = 0
 
     def carry(self, entity: str, network: str | None) -> None:
@@ -66,7 +93,7 @@ class States:
             raise ValueError("nobody has told of which entity networks carry states: see `carry`")
         if carrying not in self._networks:
             shape = Shape((), 0, idle_us(self._plan, carrying.entity), 0)
-            self._networks[carrying] = Network(Shelf(shape, lambda _: State()))
+            self._networks[carrying] = Network(Shelf(shape, lambda _: State()), Answers(self._plan.memory_us))
         return self._networks[carrying]
 
     # --- applying
@@ -76,9 +103,11 @@ class States:
         value, number = event.entities[self._plan.index_of(carrying.entity)], entry.seq
         if not value:
             return NOTHING
-        network, told = self._of(carrying), entry.answers.get(carrying.network, UNTOLD)
+        network = self._of(carrying)
+        told = network.answers.get(number)
+        self._numbers.put(event.event_id, number)
         found = network.shelf.find(value, clock)
-        if found is None and carrying.network in entry.answers:  # it was forgotten with its state
+        if found is None and not math.isnan(told):  # it was forgotten with its state
             return Carried(max(number, network.adopted), b""), told, number
         if found is None and number > network.adopted:
             found = network.shelf.touch(value, clock)
@@ -88,7 +117,7 @@ class States:
         if number > found.latest:
             touched = max(found.touched, entry.stamp)
             found = network.shelf.touch(value, clock)
-            found.latest, found.touched = number, touched
+            found.latest, found.touched, found.tie = number, touched, tie_of(event.event_id)
         return Carried(max(found.mark, network.adopted), found.state), told, number
 
     # --- writing back
@@ -102,30 +131,37 @@ class States:
         """Write what waits."""
         while self._queued:
             carrying, kept = self._queued.popleft()
-            self.refused += not self._written(self._of(carrying), carrying.network, kept, clock)
+            self.refused += not self._written(self._of(carrying), kept, clock)
 
-    def _written(self, network: Network, name: str, kept: Kept, clock: int) -> bool:
+    def _written(self, network: Network, kept: Kept, clock: int) -> bool:
         found = network.shelf.find(kept.value, clock)
-        if found is None or not self._goes_on(max(found.mark, network.adopted), found.latest, kept, clock):
+        if found is None:
+            return False
+        numbers = [
+            self._numbers.get(event_id) or self._number(event_id, clock) for event_id, _ in kept.answers
+        ]
+        if not self._goes_on(max(found.mark, network.adopted), found, kept, numbers, clock):
             return False
         found.mark, found.state = kept.after, kept.state
-        for event_id, answer in kept.answers:
-            entry = self._ids.find(event_id, clock)
-            if entry is not None and entry.seq:
-                entry.answers.setdefault(name, answer)
-                self._ids.change(event_id, entry)
+        for number, (_, answer) in zip(numbers, kept.answers, strict=True):
+            if number:
+                network.answers.put(number, answer, clock)
         return True
 
-    def _goes_on(self, mark: int, latest: int, kept: Kept, clock: int) -> bool:
+    def _goes_on(self, mark: int, found: State, kept: Kept, numbers: Sequence[int], clock: int) -> bool:
         """Whether a state is made from what is stored."""
-        if not mark < kept.after <= latest:
+        if not mark < kept.after <= found.latest or not self._is_last(found, kept, clock):
             return False
-        numbers = [self._number(event_id, clock) for event_id, _ in kept.answers[-1:]]
-        if any(number not in (0, kept.after) for number in numbers):
-            return False
-        if kept.before == mark:
+        return kept.before == mark or (kept.before < mark and mark in numbers)
+
+    def _is_last(self, found: State, kept: Kept, clock: int) -> bool:
+        """Whether the last event that the state has seen is the one of its number here; one that is forgotten may be."""
+        if not kept.answers:
             return True
-        return kept.before < mark and any(self._number(each, clock) == mark for each, _ in kept.answers)
+        event_id, _ = kept.answers[-1]
+        if kept.after == found.latest:
+            return found.tie == tie_of(event_id)
+        return self._number(event_id, clock) in (0, kept.after)
 
     def _number(self, event_id: str, clock: int) -> int:
         entry = self._ids.find(event_id, clock)
@@ -138,8 +174,8 @@ class States:
         network = self.of(name)
         if clock == NEVER:
             raise ValueError("states are filled beside windows: nothing was applied to this store yet")
-        if network.adopted:
-            raise Filled(f"the network {name} was adopted: its states are no longer filled")
+        if network.is_adopted:
+            raise Filled(name)
         for value, state in states.items():
             network.shelf.touch(value, clock).state = state
         network.position = dict(position)
@@ -149,6 +185,11 @@ class States:
         shelf = self.of(name).shelf
         found = [shelf.find(value, clock) for value in values]
         return [each.state if each is not None else b"" for each in found]
+
+    def adopt(self, name: str, newest: int) -> None:
+        """A network has seen what came up to here."""
+        network = self.of(name)
+        network.adopted, network.is_adopted = newest, True
 
     def drop(self, name: str) -> None:
         """Forget a network."""
@@ -200,7 +241,7 @@ class StatesInMemory:
 
     def adopt(self, network: str) -> None:
         """What was applied so far it has seen."""
-        self._states.of(network).adopted = self._seq
+        self._states.adopt(network, self._seq)
 
     def drop_states(self, network: str) -> None:
         """Forget a network."""

@@ -17,12 +17,12 @@ function steps.pour(field, idle)
   local pos, names = 1, {}
   while pos <= #items do
     local digest, length, at = decode('<c16I4', items, pos)
-    local name, mark, latest = 'h' .. digest .. network, 0, 0
-    local head = call('GETRANGE', base .. name, '0', '23')
+    local name, mark, latest, tie = 'h' .. digest .. network, 0, 0, 0
+    local _, head = nil, call('GETRANGE', base .. name, '0', '27')
     if head ~= '' and clock - decode('<d', head, 9) <= tonumber(idle) then
-      mark, latest = decode('<d', head), decode('<d', head, 17)
+      mark, _, latest, tie = decode('<dddI4', head)
     end
-    call('SET', base .. name, pack('<ddd', mark, clock, latest) .. sub(items, at, at + length - 1))
+    call('SET', base .. name, pack('<dddI4', mark, clock, latest, tie) .. sub(items, at, at + length - 1))
     names[#names + 1], pos = name, at + length
   end
   call('SADD', base .. 's' .. epoch, unpack(names))
@@ -49,7 +49,7 @@ function steps.read(digests, idle)
   for at = 1, #digests, 16 do
     local bytes = call('GET', base .. 'h' .. sub(digests, at, at + 15) .. network)
     local alive = bytes and clock - decode('<d', bytes, 9) <= tonumber(idle)
-    found[#found + 1] = alive and sub(bytes, 25) or ''
+    found[#found + 1] = alive and sub(bytes, 29) or ''
   end
   return found
 end
