@@ -144,15 +144,16 @@ class Unpacker:
 
     def carrying(self, events: Sequence[Event], replies: Sequence[bytes]) -> list[Applied]:
         """The same, and what a network carries of each, of calls whose plan says so."""
-        halves = [parted(reply) for reply in replies]
-        columns = [list(self.columns([main])) for main, _ in halves]
-        told = [
-            each
-            for (_, behind), some in zip(halves, columns, strict=True)
-            for each in carried_of(behind, some[1])
-        ]
-        rows = [row for some in columns for row in zip(*some, strict=True)]
-        return [self._applied(*each) for each in zip(events, *zip(*rows, strict=True), told, strict=True)]
+        return [self._applied(event, *row) for event, row in zip(events, self.rows(replies), strict=True)]
+
+    def rows(self, replies: Sequence[bytes]) -> list[tuple[Any, ...]]:
+        """Number of the status, seq, marks, raw, and what a network carries, of each item of such calls."""
+        made: list[tuple[Any, ...]] = []
+        for reply in replies:
+            main, behind = parted(reply)
+            columns = list(self.columns([main]))
+            made.extend(zip(*columns, carried_of(behind, columns[1]), strict=True))
+        return made
 
     def columns(self, replies: Sequence[bytes | memoryview]) -> Iterator[list[Any]]:
         """Number of the status, seq, marks and raw of each item of these calls."""
@@ -245,9 +246,14 @@ def _memory(plan: Plan, shards: int) -> dict[str, object]:
         "horizon": plan.feature_set.label_horizon_us,
         "memory": plan.memory_us,
         "epoch": epoch_of(plan),
-        "shards": -(-SHARDS // shards),
+        "shards": shelves_of(shards),
         "sweep": SWEPT,
     }
+
+
+def shelves_of(shards: int) -> int:
+    """In how many keys each of several shards keeps the ids of an epoch."""
+    return -(-SHARDS // shards)
 
 
 def epoch_of(plan: Plan) -> int:

@@ -67,8 +67,12 @@ class Carries(NamedTuple):
         """An item that says whose state is asked for."""
         if not isinstance(event, Transaction):
             return self.packer(event)
+        return self.packer(event) + self.whose(event)
+
+    def whose(self, event: Transaction) -> bytes:
+        """What stands for the value whose state is asked for."""
         value = event.entities[self.place]
-        return self.packer(event) + (self.packer.known(self.carrying.entity, value) if value else NO_DIGEST)
+        return self.packer.known(self.carrying.entity, value) if value else NO_DIGEST
 
 
 class StatesInRedis:
@@ -92,6 +96,10 @@ class StatesInRedis:
 
     def _bases(self) -> Sequence[bytes]:
         """All places where states may lie; the first one keeps the positions of fillers."""
+        raise NotImplementedError
+
+    def _anywhere(self) -> bytes:
+        """A pattern that fits all of them."""
         raise NotImplementedError
 
     def _base_of(self, digest: bytes) -> bytes:
@@ -284,10 +292,10 @@ class StatesInRedis:
         """Forget a network."""
         for base in self._bases():
             self._told([(base, [("HDEL", base + b"w", checked(network)), ("UNLINK", base + _laid(network))])])
-            for kind in (b"h" + ANY_DIGEST + network.encode(), b"a" + network.encode() + b":*"):
-                found = self._keys(literal(base) + kind)
-                while some := list(islice(found, DROPPED)):
-                    self._unlink(some)
+        for kind in (b"h" + ANY_DIGEST + network.encode(), b"a" + network.encode() + b":*"):
+            found = self._keys(self._anywhere() + kind)
+            while some := list(islice(found, DROPPED)):
+                self._unlink(some)
         self._filling.pop(network, None)
 
     def _named(self) -> str:

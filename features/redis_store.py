@@ -180,6 +180,9 @@ class RedisFeatureStore(StatesInRedis, ByBatch):
     def _bases(self) -> Sequence[bytes]:
         return [self._base]
 
+    def _anywhere(self) -> bytes:
+        return literal(self._base)
+
     def _base_of(self, digest: bytes) -> bytes:
         return self._base
 
