@@ -140,8 +140,12 @@ def marks(url: str, prefix: str) -> dict[bytes, Any]:
 
 
 def head_of(key: bytes) -> bool:
-    """Whether a key says how far a store holds its log, or which one is live: what is of many keys says nothing without it."""
-    return _behind_base(key) in (b"", b"p")
+    """Whether a key says how far a store holds its log, or which one is live: what is of many keys says nothing without it.
+
+    So do those of networks: which was adopted when, and how far the states of one are filled.
+    """
+    behind = _behind_base(key)
+    return behind in (b"", b"p") or behind.startswith(b"w")
 
 
 def _behind_base(key: bytes) -> bytes:

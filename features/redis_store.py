@@ -153,29 +153,28 @@ class RedisFeatureStore(StatesInRedis, ByBatch):
         self._redis.close()
 
     def _send(self, calls: Sequence[Call[bytes]], plan: bytes, written: Sequence[Asked]) -> list[bytes]:
-        kept, replies = self._pipelined(calls, plan, written)
+        ahead = [command for _, commands in written for command in commands]
+        replies = self._pipelined(calls, plan, ahead)
         if any(isinstance(reply, NoScriptError) for reply in replies):  # the server was restarted
             self._load()
-            kept, replies = self._pipelined(calls, plan, written)
-        self._count(kept)
+            replies = self._pipelined(calls, plan, ahead)
+        self._count(replies[: len(ahead)])
+        replies = replies[len(ahead) :]
         for call, reply in zip(calls, replies, strict=True):
             if isinstance(reply, Exception):
                 raise told_behind(reply, call) or reply
         self._seen = max([self._seen, *(int(SEQ.unpack_from(reply)[0]) for reply in replies)])
         return replies
 
-    def _pipelined(
-        self, calls: Sequence[Call[bytes]], plan: bytes, written: Sequence[Asked]
-    ) -> tuple[list[Any], list[Any]]:
-        """The reply to each of two kinds of calls, bytes or an error, in one round trip."""
-        ahead = [command for _, commands in written for command in commands]
+    def _pipelined(self, calls: Sequence[Call[bytes]], plan: bytes, ahead: Sequence[Command]) -> list[Any]:
+        """The reply to each command and each call, bytes or an error, in one round trip."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for command in ahead:
                 pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
             for call in calls:
                 pipeline.evalsha(self._sha, 1, self._base, plan, *arguments(call, self._seen))
             replies: list[Any] = pipeline.execute(raise_on_error=False)
-        return replies[: len(ahead)], replies[len(ahead) :]
+        return replies
 
     def _bases(self) -> Sequence[bytes]:
         return [self._base]

@@ -93,7 +93,7 @@ class World:
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=int(__import__("os").environ.get("MX", "150")))
+@settings(deadline=None, max_examples=150)
 def test_whoever_dies_answers_and_states_are_those_of_a_day_without_faults(make_store, data):
     log = of_one_use(data.draw(schedules()))
     store = make_store(FEW)
