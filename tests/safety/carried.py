@@ -10,10 +10,17 @@ KEPT = "tests/contract/test_carried_kept.py::"
 LINES = (
     Line(
         "features/states.py",
+        "            found.mark, found.touched = number - 1, entry.stamp\n",
+        "            found.touched = entry.stamp\n",
+        "a value that was forgotten begins a new life, which goes on from no state of the one before",
+        CARRIED + "test_whoever_dies_answers_and_states_are_those_of_a_day_without_faults",
+    ),
+    Line(
+        "features/states.py",
         "        return kept.before == mark or (kept.before < mark and mark in numbers)\n",
         "        return True\n",
-        "a worker that was thought dead takes no network's state back",
-        CARRIED + "test_whoever_dies_answers_and_states_are_those_of_a_day_without_faults",
+        "no state is written that does not go on from the one that is stored",
+        KEPT + "test_a_way_that_leads_through_the_stored_mark_goes_on",
     ),
     Line(
         "features/script/kept.lua",
@@ -26,7 +33,7 @@ LINES = (
         "features/script/kept.lua",
         "  if before ~= mark and (before > mark or not among(mark, numbers)) then\n",
         "  if false then\n",
-        "Redis writes no state that does not go on from the one it has",
+        "the same in Redis",
         KEPT + "test_a_way_that_leads_through_the_stored_mark_goes_on",
     ),
     Line(
