@@ -20,9 +20,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from features.compute import Plan
+
+if TYPE_CHECKING:
+    from features.store import Source
 
 UNTOLD = math.nan
 """Stands for no answer of a network."""
@@ -87,14 +90,22 @@ class CarryingStore(Protocol):
         """
         ...
 
-    def keep(self, kept: Sequence[Kept]) -> None:
+    def keep(self, kept: Sequence[Kept], through: Sequence[Source] = ()) -> None:
         """Write these states back in the round trip of the next batch that is applied, before it.
 
         One whose `before` is not the stored mark is refused, unless it has an answer to the event of the stored mark: then it
         went the way of the stored one, and on. So is one whose value is not known (any more), or whose last event is stored
         under another number: the store has lost what it rests on. Of several answers to one event the first stays; an id that
         is forgotten is passed over. Raises ValueError where nothing is carried.
+
+        `through` are the sources of all that the carried network has seen with these states: the store keeps how far that is
+        (`written`), behind the states. A server may lose what it acknowledged of states and hold what was applied: where it
+        holds less than what came before these, the apply or flush that writes them raises StoreBehind.
         """
+        ...
+
+    def written(self, network: str) -> dict[tuple[str, int], int]:
+        """By topic and partition: up to where a network has seen the log. Who carries it reads from there, or from `positions`."""
         ...
 
     def flush(self) -> None:
@@ -164,6 +175,11 @@ def named(kept: Kept, entity: str, carrying: Carrying | None) -> Carrying:
     """Whose state it is. Raises ValueError where nobody says."""
     if kept.network is not None and entity:
         return Carrying(entity, checked(kept.network))
+    return carried(carrying)
+
+
+def carried(carrying: Carrying | None) -> Carrying:
+    """What is carried. Raises ValueError where nothing is."""
     if carrying is None:
         raise ValueError("this state is of no network: none is carried, and none is named")
     return carrying

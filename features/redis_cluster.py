@@ -26,7 +26,7 @@ from features.compute import Plan
 from features.packing import SEQ, Packer, Unpacker, packed_home, packed_plan, shelves_of
 from features.redis_nodes import Nodes
 from features.redis_patience import Patience, shown
-from features.redis_states import Asked, Carries, Command, StatesInRedis, literal
+from features.redis_states import Asked, Carries, Command, StatesInRedis, literal, pairs, positions_of
 from features.redis_store import (
     ANSWER_WITHIN_S,
     CALL,
@@ -35,7 +35,6 @@ from features.redis_store import (
     arguments,
     base_key,
     logs_of,
-    positions_of,
     refuse_eviction,
     told_behind,
 )
@@ -147,7 +146,7 @@ class ClusterFeatureStore(StatesInRedis, ByBatch):
         replies = self._patiently(lambda: _well(self._nodes.trip(asked)))
         seen = [int(SEQ.unpack_from(meta)[0]) if meta else 0 for meta, _ in replies]
         self._homes.seen[:], self._entities.seen[:] = seen[: self._shards.count], seen[self._shards.count :]
-        held = [_positions(told) for _, told in replies]
+        held = [positions_of(pairs(told)) for _, told in replies]
         everywhere = set.intersection(*map(set, held))
         return {place: min(each[place] for each in held) for place in everywhere}
 
@@ -305,12 +304,6 @@ def _in_range(start: bytes, at: int, of: int) -> bytes:
         if key_slot(key) * of // REDIS_CLUSTER_HASH_SLOTS == at:
             return key
         tried += 1
-
-
-def _positions(told: Any) -> dict[tuple[str, int], int]:
-    """What a shard keeps of its sources; a reply may be a map, or a row of names and values."""
-    pairs = told.items() if isinstance(told, dict) else zip(told[::2], told[1::2], strict=True)
-    return positions_of(pairs)
 
 
 def _flat(replies: Sequence[Sequence[Any]]) -> Iterator[Any]:

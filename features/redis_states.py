@@ -12,6 +12,7 @@ Whoever fills says so in the same place; the position of one who was replaced me
 
 from __future__ import annotations
 
+import re
 import struct
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,12 +24,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from features.carried import Carrying, Filled, Kept, Recent, checked, idle_us, named
+from features.carried import Carrying, Filled, Kept, Recent, carried, checked, idle_us, named
 from features.compute import Plan
 from features.events import Event, Transaction
 from features.packed_states import carried_plan, packed_kept, slices
 from features.packing import NO_DIGEST, Packer, epoch_of
-from features.store import Applied, StoreBehind
+from features.store import Applied, Source, StoreBehind
 
 KEPT, FILLED = (
     files("features").joinpath("script", f"{name}.lua").read_text() for name in ("kept", "filled")
@@ -40,6 +41,10 @@ CALL = 512
 CALL_BYTES = 1 << 18
 READ = 200  # states that are read in one step
 DROPPED = 500  # keys that are dropped in one step
+LOST = re.compile(r"LOST (\S+) (\d+) (\d+) (\d+)")
+"""A script's refusal: the partition, how far it was to be seen before, how far that is held, and the seq."""
+
+POSITION = struct.Struct("<d")
 ANY_DIGEST = b"?" * 16
 
 Command = tuple[Any, ...]
@@ -53,6 +58,7 @@ class Waiting(NamedTuple):
     base: bytes
     packed: bytes
     weight: int  # itself and its answers
+    command: Command | None = None  # instead of a state: what is done behind those before it
 
 
 class Carries(NamedTuple):
@@ -135,7 +141,7 @@ class StatesInRedis:
         plan = carried_plan(self._plan, self._uncarried, carrying)
         self._carries = Carries(carrying, plan, self._packer, index)
 
-    def keep(self, kept: Sequence[Kept]) -> None:
+    def keep(self, kept: Sequence[Kept], through: Sequence[Source] = ()) -> None:
         """Write these back before the next batch."""
         carrying = self._carries.carrying if self._carries else None
         for each in kept:
@@ -146,6 +152,21 @@ class StatesInRedis:
             ]
             packed = packed_kept(network, digest, each, known)
             self._waiting.append(Waiting(self._base_of(digest), packed, 1 + len(known)))
+        if through:
+            network = carried(carrying).network
+            told = [part for each in through for part in (_place(each), each.before, each.after)]
+            for base in self._bases():
+                self._waiting.append(Waiting(base, b"", 0, self._step(base, "through", network, *told)))
+
+    def written(self, network: str) -> dict[tuple[str, int], int]:
+        """Up to where a network has seen the log."""
+        name = b"k" + checked(network).encode()
+        told = [
+            held for (held,) in self._told([(base, [("HGETALL", base + name)]) for base in self._bases()])
+        ]
+        held = [positions_of(pairs(each)) for each in told]
+        everywhere = set.intersection(*map(set, held))
+        return {place: min(each[place] for each in held) for place in everywhere}
 
     def remember(self, events: Sequence[Event], items: Sequence[bytes], answers: Sequence[Applied]) -> None:
         """The numbers of events that will be written back in a moment; `items` begin with their kind and id."""
@@ -188,7 +209,13 @@ class StatesInRedis:
         for each in waiting:
             by_base.setdefault(each.base, []).append(each)
         return [
-            (base, [self._call(base, KEPT, settings, items) for items in _calls(some)])
+            (
+                base,
+                [
+                    self._call(base, KEPT, settings, each) if isinstance(each, bytes) else each
+                    for each in _calls(some)
+                ],
+            )
             for base, some in by_base.items()
         ]
 
@@ -196,7 +223,7 @@ class StatesInRedis:
         """Hear what was said to calls that write back. Raises what is wrong with one."""
         for reply in replies:
             if isinstance(reply, Exception):
-                raise reply
+                raise told_lost(reply) or reply
             self.refused += int(reply)
 
     # --- filling
@@ -290,8 +317,9 @@ class StatesInRedis:
 
     def drop_states(self, network: str) -> None:
         """Forget a network."""
+        ends = (_laid(checked(network)), b"k" + network.encode())
         for base in self._bases():
-            self._told([(base, [("HDEL", base + b"w", checked(network)), ("UNLINK", base + _laid(network))])])
+            self._told([(base, [("HDEL", base + b"w", network), ("UNLINK", *(base + end for end in ends))])])
         for kind in (b"h" + ANY_DIGEST + network.encode(), b"a" + network.encode() + b":*"):
             found = self._keys(self._anywhere() + kind)
             while some := list(islice(found, DROPPED)):
@@ -317,16 +345,44 @@ def _laid(network: str) -> bytes:
     return b"w" + network.encode()
 
 
-def _calls(waiting: Sequence[Waiting]) -> Iterator[bytes]:
-    """What waits, in calls that are short."""
+def _calls(waiting: Sequence[Waiting]) -> Iterator[bytes | Command]:
+    """What waits, in its order: states of calls that are short, and what is done between them."""
     items: list[bytes] = []
     weight = size = 0
     for each in waiting:
-        if items and (weight + each.weight > CALL or size + len(each.packed) > CALL_BYTES):
+        full = weight + each.weight > CALL or size + len(each.packed) > CALL_BYTES
+        if items and (full or each.command):
             yield b"".join(items)
             items, weight, size = [], 0, 0
+        if each.command:
+            yield each.command
+            continue
         items.append(each.packed)
         weight += each.weight
         size += len(each.packed)
     if items:
         yield b"".join(items)
+
+
+def _place(source: Source) -> str:
+    return f"{source.topic}/{source.partition}"
+
+
+def told_lost(reply: Exception) -> StoreBehind | None:
+    """What was lost of what networks have seen; None where the reply is another error."""
+    found = LOST.match(str(reply))
+    if found is None:
+        return None
+    topic, _, partition = found[1].rpartition("/")
+    return StoreBehind(Source(topic, int(partition), int(found[2]), 0), int(found[3]), int(found[4]))
+
+
+def positions_of(held: Iterable[tuple[bytes, bytes]]) -> dict[tuple[str, int], int]:
+    """By topic and partition: the offset behind the last that was applied, of what a store keeps under its base and "p"."""
+    places = ((name.decode().rpartition("/"), POSITION.unpack(packed)) for name, packed in held)
+    return {(topic, int(partition)): int(at) for (topic, _, partition), (at,) in places}
+
+
+def pairs(told: Any) -> Iterable[tuple[bytes, bytes]]:
+    """A reply that is a map, or a row of names and values."""
+    return told.items() if isinstance(told, dict) else zip(told[::2], told[1::2], strict=True)

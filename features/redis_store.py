@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from itertools import islice
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from features.compute import Plan
 from features.events import Event
 from features.packing import HALF, SEQ, SHARDS, Packer, Unpacker, packed_plan
 from features.redis_patience import Patience, shown
-from features.redis_states import Asked, Carries, Command, StatesInRedis, literal
+from features.redis_states import Asked, Carries, Command, StatesInRedis, literal, positions_of
 from features.store import Applied, Run, StoreBehind, StoreUnavailable
 
 FORMAT = 5
@@ -68,19 +68,12 @@ SCRIPT = "\n".join(
 BEHIND = re.compile(r"BEHIND (\d+) (\d+) (\d+)")
 """The script's refusal: which source, how far its partition is held, and the seq."""
 
-POSITION = struct.Struct("<d")
 BORDERS = struct.Struct("<dddd")
 
 
 def base_key(prefix: str, feature_set: FeatureSet) -> bytes:
     """What every key of a store begins with; the braces keep them in one slot of a cluster."""
     return f"{{{prefix}:{FORMAT}:{feature_set.version}}}".encode()
-
-
-def positions_of(held: Iterable[tuple[bytes, bytes]]) -> dict[tuple[str, int], int]:
-    """By topic and partition: the offset behind the last that was applied, of what a store keeps under its base and "p"."""
-    places = ((name.decode().rpartition("/"), POSITION.unpack(packed)) for name, packed in held)
-    return {(topic, int(partition)): int(at) for (topic, _, partition), (at,) in places}
 
 
 class RedisFeatureStore(StatesInRedis, ByBatch):

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from features.carried import UNTOLD, Carried, Carrying, Filled, Kept, Recent, checked, idle_us, named
+from features.carried import UNTOLD, Carried, Carrying, Filled, Kept, Recent, carried, checked, idle_us, named
 from features.compute import Plan
 from features.events import Transaction
 from features.folds import NEVER
 from features.ids import IdMemory, Remembered, tie_of
 from features.shelf import Shelf
 from features.windows import Shape
+
+if TYPE_CHECKING:
+    from features.store import Source
 
 Told = tuple[Carried | None, float, int]
 """What an event's answer has of a network: see `Applied`."""
@@ -63,6 +67,7 @@ class Network(msgspec.Struct):
     adopted: int = 0
     is_adopted: bool = False
     position: dict[str, int] | None = None
+    written: dict[tuple[str, int], int] = {}
 
 
 class States:
@@ -73,7 +78,7 @@ class States:
         self._plan, self._ids = plan, ids
         self._networks: dict[Carrying, Network] = {}
         self._entity = ""
-        self._queued: deque[tuple[Carrying, Kept]] = deque()
+        self._queued: deque[tuple[Carrying, Kept | Source]] = deque()
         self.carrying: Carrying | None = None
         self._numbers: Recent[int] = Recent()
         self.refused = 0
@@ -122,16 +127,26 @@ class States:
 
     # --- writing back
 
-    def keep(self, kept: Sequence[Kept]) -> None:
+    def keep(self, kept: Sequence[Kept], through: Sequence[Source]) -> None:
         """Queue what is to be written back."""
         for each in kept:
             self._queued.append((named(each, self._entity, self.carrying), each))
+        for source in through:
+            self._queued.append((carried(self.carrying), source))
 
-    def write(self, clock: int) -> None:
-        """Write what waits."""
+    def write(self, clock: int) -> tuple[Source, int] | None:
+        """Write what waits; gives a source that follows what is lost, and how far its partition was written back."""
+        lost = None
         while self._queued:
             carrying, kept = self._queued.popleft()
-            self.refused += not self._written(self._of(carrying), kept, clock)
+            network = self._of(carrying)
+            if isinstance(kept, Kept):
+                self.refused += not self._written(network, kept, clock)
+            elif (stored := network.written.get(kept[:2], 0)) < kept.before:
+                lost = lost or (kept, stored)
+            else:
+                network.written[kept[:2]] = max(stored, kept.after)
+        return lost
 
     def _written(self, network: Network, kept: Kept, clock: int) -> bool:
         found = network.shelf.find(kept.value, clock)
@@ -186,10 +201,10 @@ class States:
         found = [shelf.find(value, clock) for value in values]
         return [each.state if each is not None else b"" for each in found]
 
-    def adopt(self, name: str, newest: int) -> None:
+    def adopt(self, name: str, newest: int, positions: dict[tuple[str, int], int]) -> None:
         """A network has seen what came up to here."""
         network = self.of(name)
-        network.adopted, network.is_adopted = newest, True
+        network.adopted, network.is_adopted, network.written = newest, True, dict(positions)
 
     def drop(self, name: str) -> None:
         """Forget a network."""
@@ -208,6 +223,7 @@ class StatesInMemory:
     _states: States
     _clock: int
     _seq: int
+    _positions: dict[tuple[str, int], int]
 
     @property
     def refused(self) -> int:
@@ -218,13 +234,20 @@ class StatesInMemory:
         """What answers tell from the next batch on."""
         self._states.carry(entity, network)
 
-    def keep(self, kept: Sequence[Kept]) -> None:
+    def keep(self, kept: Sequence[Kept], through: Sequence[Source] = ()) -> None:
         """Write these back before the next batch."""
-        self._states.keep(kept)
+        self._states.keep(kept, through)
 
     def flush(self) -> None:
         """Write back what waits."""
-        self._states.write(self._clock)
+        self._write_back()
+
+    def _write_back(self) -> None:
+        raise NotImplementedError
+
+    def written(self, network: str) -> dict[tuple[str, int], int]:
+        """Up to where a network has seen the log."""
+        return dict(self._states.of(network).written)
 
     def fill(self, network: str, states: Mapping[str, bytes], position: Mapping[str, int]) -> None:
         """Write states up to a position."""
@@ -241,7 +264,7 @@ class StatesInMemory:
 
     def adopt(self, network: str) -> None:
         """What was applied so far it has seen."""
-        self._states.adopt(network, self._seq)
+        self._states.adopt(network, self._seq, self._positions)
 
     def drop_states(self, network: str) -> None:
         """Forget a network."""

@@ -38,8 +38,12 @@ function steps.commit(by, called, position)
   return 1
 end
 
--- The newest number: what came up to it the network has seen.
+-- The newest number: what came up to it the network has seen, and the log as far as it was applied.
 function steps.adopt()
+  local held = call('HGETALL', base .. 'p')
+  if #held > 0 then
+    call('HSET', base .. 'k' .. network, unpack(held))
+  end
   return call('HSET', base .. 'w', network, string.format('%.0f', meta and decode('<d', meta) or 0))
 end
 
@@ -52,6 +56,21 @@ function steps.read(digests, idle)
     found[#found + 1] = alive and sub(bytes, 29) or ''
   end
   return found
+end
+
+-- Up to where the network has seen the log: for each source the partition, the offset behind what it saw before, and the one behind what
+-- it saw now. The error LOST where less than the former is held. Behind the states that have seen it.
+function steps.through(...)
+  local told = { ... }
+  for i = 1, #told, 3 do
+    local held = call('HGET', base .. 'k' .. network, told[i])
+    local at = held and decode('<d', held) or 0
+    if at < tonumber(told[i + 1]) then
+      return redis.error_reply(string.format('LOST %s %s %.0f %.0f', told[i], told[i + 1], at, meta and decode('<d', meta) or 0))
+    end
+    call('HSET', base .. 'k' .. network, told[i], pack('<d', math.max(at, tonumber(told[i + 2]))))
+  end
+  return 0
 end
 
 return steps[ARGV[1]](unpack(ARGV, 3))

@@ -14,7 +14,8 @@
 -- "d" + digest: its counts of distinct values; "c" + digest: its labels taken back; "f"/"g" + digest: what was folded of
 -- its events/labels (folds.lua); "i" + epoch + ":" + shard: event
 -- ids; "h" + digest + network: what it carries, "a" + network + ":" + block: what it answered, "w": which networks were adopted, "w" +
--- network: how far it is filled; "s" + epoch: logs, states and blocks of answers that were added to in an epoch; "p": how far each partition was applied.
+-- network: how far it is filled, "k" + network: how far
+-- it has seen each partition; "s" + epoch: logs, states and blocks of answers that were added to in an epoch; "p": how far each partition was applied.
 -- Amounts are two limbs, since Lua's doubles end at 2^53; an answer is one number where that holds it, else an array of both
 -- (WIDE). Events in order go through `follow`, which does in one pass what insert, read and trim do step by step.
 

@@ -36,7 +36,7 @@ class Worker:
         self._said: dict[str, float] = {}
         self._applied: list[tuple[int, Sequence[Event], object]] = []
         self._kept: list[tuple[int, list[Kept]]] = []
-        self.done = start  # what is written back
+        self.done = self.saw = start  # what is written back, and what is on its way there
         store.carry("card", NETWORK)
 
     def apply(self, count: int) -> None:
@@ -87,8 +87,9 @@ class Worker:
         return Kept(value, before, mark, state, answers, NETWORK)
 
     def _give(self) -> None:
-        for _, kept in self._kept:
-            self.store.keep(kept)
+        for end, kept in self._kept:
+            self.store.keep(kept, [Source("transactions", 0, self.saw, end)])
+            self.saw = max(self.saw, end)
 
     def _gave(self) -> None:
         self.done = max([self.done, *(end for end, _ in self._kept)])

@@ -11,7 +11,7 @@ from features import redis_copy
 from features.carried import Carried, Filled, Kept, idle_us
 from features.compute import Plan
 from features.redis_store import RedisFeatureStore
-from features.store import Run, Status, StoreUnavailable
+from features.store import Run, Source, Status, StoreBehind, StoreUnavailable
 from tests.contract.carrying import NETWORK
 from tests.contract.schedules import SECOND, transaction
 from tests.contract.test_carried import FEW
@@ -116,6 +116,36 @@ def test_a_state_of_an_event_that_the_store_does_not_hold_is_refused(store):
     )
     store.flush()
     assert (store.refused, store.states(NETWORK, ["a"])) == (1, [b""])
+
+
+def payments(*numbers):
+    return [payment(number) for number in numbers]
+
+
+def test_a_store_tells_up_to_where_a_network_has_seen_the_log(store):
+    assert store.written(NETWORK) == {}
+    store.apply(payments(0, 1), Source("transactions", 0, 0, 2))
+    store.keep([], [Source("transactions", 0, 0, 2), Source("labels", 3, 0, 9)])
+    assert store.written(NETWORK) == {}
+    store.flush()
+    assert store.written(NETWORK) == {("transactions", 0): 2, ("labels", 3): 9}
+    store.keep([], [Source("transactions", 0, 0, 1)])
+    store.flush()
+    assert store.written(NETWORK)["transactions", 0] == 2
+    store.adopt(OTHER)
+    assert store.written(OTHER) == store.positions() == {("transactions", 0): 2}
+    store.drop_states(OTHER)
+    assert store.written(OTHER) == {}
+
+
+def test_states_that_follow_something_lost_are_noticed_though_nothing_that_was_applied_is_lost(store):
+    store.apply(payments(0, 1, 2), Source("transactions", 0, 0, 3))
+    store.keep([], [Source("transactions", 0, 0, 1)])
+    store.keep([], [Source("transactions", 0, 2, 3)])  # what was written back between is lost
+    with pytest.raises(StoreBehind) as caught:
+        store.apply(payments(3), Source("transactions", 0, 3, 4))
+    assert (caught.value.topic, caught.value.partition, caught.value.stored) == ("transactions", 0, 1)
+    assert store.written(NETWORK) == {("transactions", 0): 1}
 
 
 def test_late_events_carry_and_change_nothing(store):
