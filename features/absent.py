@@ -44,7 +44,11 @@ class Absent:
     def carry(self, entity: str, network: str | None) -> None:
         """Nothing is told."""
 
-    def keep(self, kept: Sequence[Kept]) -> None:
+    def written(self, network: str) -> dict[tuple[str, int], int]:
+        """It has seen nothing."""
+        return {}
+
+    def keep(self, kept: Sequence[Kept], through: Sequence[Source] = ()) -> None:
         """Keep nothing."""
         self.refused += len(kept)
 

@@ -12,7 +12,7 @@ from features.carried import Kept
 from features.catalogue import FeatureSet
 from features.compute import Plan
 from features.events import Event, Transaction
-from features.store import Applied, Batch, FeatureStore, Run, Status
+from features.store import Applied, Batch, FeatureStore, Run, Source, Status
 
 
 class Borrowed(ByBatch):
@@ -50,9 +50,13 @@ class Borrowed(ByBatch):
         """What answers tell from the next batch on."""
         self._store.carry(entity, network)
 
-    def keep(self, kept: Sequence[Kept]) -> None:
+    def keep(self, kept: Sequence[Kept], through: Sequence[Source] = ()) -> None:
         """Write these back before the next batch."""
-        self._store.keep(kept)
+        self._store.keep(kept, through)
+
+    def written(self, network: str) -> dict[tuple[str, int], int]:
+        """Up to where a network has seen the log."""
+        return self._store.written(network)
 
     def flush(self) -> None:
         """Write back what waits."""

@@ -20,14 +20,23 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from features.compute import Plan
+
+if TYPE_CHECKING:
+    from features.store import Source
 
 UNTOLD = math.nan
 """Stands for no answer of a network."""
 
+RECENT = 1 << 13
+"""So many events, and as many again, are written back by their numbers; those before them are looked up by their ids."""
+
 NETWORK = re.compile(r"[0-9a-f]{1,32}")
+
+
+Told = TypeVar("Told")
 
 
 class Carried(NamedTuple):
@@ -53,6 +62,10 @@ class Kept(NamedTuple):
 class Filled(RuntimeError):
     """A network's states are not filled (any more) by whoever wanted to."""
 
+    def __init__(self, network: str) -> None:
+        """Of this network."""
+        super().__init__(f"the states of the network {network} are filled by somebody else, or no longer")
+
 
 class Carrying(NamedTuple):
     """Of which entity a network carries states."""
@@ -77,14 +90,22 @@ class CarryingStore(Protocol):
         """
         ...
 
-    def keep(self, kept: Sequence[Kept]) -> None:
+    def keep(self, kept: Sequence[Kept], through: Sequence[Source] = ()) -> None:
         """Write these states back in the round trip of the next batch that is applied, before it.
 
         One whose `before` is not the stored mark is refused, unless it has an answer to the event of the stored mark: then it
         went the way of the stored one, and on. So is one whose value is not known (any more), or whose last event is stored
         under another number: the store has lost what it rests on. Of several answers to one event the first stays; an id that
         is forgotten is passed over. Raises ValueError where nothing is carried.
+
+        `through` are the sources of all that the carried network has seen with these states: the store keeps how far that is
+        (`written`), behind the states. A server may lose what it acknowledged of states and hold what was applied: where it
+        holds less than what came before these, the apply or flush that writes them raises StoreBehind.
         """
+        ...
+
+    def written(self, network: str) -> dict[tuple[str, int], int]:
+        """By topic and partition: up to where a network has seen the log. Who carries it reads from there, or from `positions`."""
         ...
 
     def flush(self) -> None:
@@ -115,8 +136,28 @@ class CarryingStore(Protocol):
         ...
 
     def drop_states(self, network: str) -> None:
-        """Forget all states of a network, and that it was filled. Its answers leave with the ids of their events."""
+        """Forget all states and answers of a network, and that it was filled."""
         ...
+
+
+class Recent(Generic[Told]):
+    """What was told of the last few thousand events, by their ids."""
+
+    def __init__(self) -> None:
+        """Of none yet."""
+        self._new: dict[str, Told] = {}
+        self._old: dict[str, Told] = {}
+
+    def put(self, event_id: str, told: Told) -> None:
+        """Remember what was told of an event."""
+        self._new[event_id] = told
+        if len(self._new) >= RECENT:
+            self._new, self._old = {}, self._new
+
+    def get(self, event_id: str) -> Told | None:
+        """What was told of it, if that was a moment ago."""
+        told = self._new.get(event_id)
+        return self._old.get(event_id) if told is None else told
 
 
 def checked(network: str) -> str:
@@ -134,6 +175,11 @@ def named(kept: Kept, entity: str, carrying: Carrying | None) -> Carrying:
     """Whose state it is. Raises ValueError where nobody says."""
     if kept.network is not None and entity:
         return Carrying(entity, checked(kept.network))
+    return carried(carrying)
+
+
+def carried(carrying: Carrying | None) -> Carrying:
+    """What is carried. Raises ValueError where nothing is."""
     if carrying is None:
         raise ValueError("this state is of no network: none is carried, and none is named")
     return carrying

@@ -40,7 +40,6 @@ class Remembered(msgspec.Struct, array_like=True, gc=False):
     raw: list[int | str] = []  # beyond 64 bits as text
     owners: list[str] = []  # values of the entities that its labels count for
     said: list[Said] = []
-    answers: dict[str, float] = {}  # of networks, by their ids
 
     def said_by(self, key: bytes) -> Said | None:
         """The label of this key."""

@@ -10,12 +10,21 @@ import msgspec
 
 from features.carried import UNTOLD, Carried, Carrying, Kept, idle_us
 from features.compute import Plan
+from features.ids import tie_of
 from features.states import NOTHING, Told
 
-KEPT = struct.Struct("<B16sddII")
-"""Of a state that is written back: the length of the network's id, digest, marks, how many answers, how many bytes."""
+KEPT = struct.Struct("<B16sddIII")
+"""Of a state that is written back: length of the network's id, digest, marks, tie of the last event, how many answers and bytes."""
 
-ANSWER = struct.Struct("<16sd")
+ANSWER = struct.Struct("<16sdd")
+"""Id, number (0: it is to be looked up) and answer of an event."""
+
+ZERO = float.fromhex("0x0.0000000000001p-1022")
+"""The least that is more than nothing, which a network may answer, stands for 0: all bits zero stand for no answer."""
+
+HEAD = 28
+"""Bytes before those of a state."""
+
 FILLED = struct.Struct("<16sI")
 SHOWN = struct.Struct("<dI")
 AGAIN = struct.Struct("<Hd")
@@ -34,10 +43,12 @@ def carried_plan(plan: Plan, packed: bytes, carrying: Carrying) -> bytes:
     return msgspec.msgpack.encode({**msgspec.msgpack.decode(packed), "carried": settings})
 
 
-def packed_kept(network: str, digest: bytes, kept: Kept, ids: Iterable[bytes]) -> bytes:
-    """A state that is written back."""
-    answers = [ANSWER.pack(each, answer) for each, (_, answer) in zip(ids, kept.answers, strict=True)]
-    head = KEPT.pack(len(network), digest, kept.before, kept.after, len(kept.answers), len(kept.state))
+def packed_kept(network: str, digest: bytes, kept: Kept, known: Iterable[tuple[bytes, int]]) -> bytes:
+    """A state that is written back; of the events between, what stands for their ids, and their numbers."""
+    answers = [ANSWER.pack(*each, said or ZERO) for each, (_, said) in zip(known, kept.answers, strict=True)]
+    tie = tie_of(kept.answers[-1][0]) if answers else 0
+    sizes = len(answers), len(kept.state)
+    head = KEPT.pack(len(network), digest, kept.before, kept.after, tie, *sizes)
     return b"".join([head, network.encode(), *answers, kept.state])
 
 
@@ -69,7 +80,10 @@ def carried_of(behind: memoryview, seqs: Sequence[int]) -> list[Told]:
     at = COUNT.size * len(seqs)
     (again,) = COUNT.unpack_from(behind, at)
     at += COUNT.size
-    told = dict(AGAIN.iter_unpack(behind[at : at + AGAIN.size * again]))
+    told = {
+        place: 0.0 if said == ZERO else said
+        for place, said in AGAIN.iter_unpack(behind[at : at + AGAIN.size * again])
+    }
     shown = _shown(behind, at + AGAIN.size * again)
     if not told:
         return [(shown[each], UNTOLD, seq) if each else NOTHING for each, seq in zip(of, seqs, strict=True)]
@@ -85,6 +99,6 @@ def _shown(behind: memoryview, at: int) -> list[Carried]:
     while at < len(behind):
         mark, length = SHOWN.unpack_from(behind, at)
         at += SHOWN.size
-        shown.append(Carried(int(mark), bytes(behind[at : at + length])))
+        shown.append(Carried(int(mark), bytes(behind[at + HEAD : at + length])))
         at += length
     return shown

@@ -73,7 +73,6 @@ class Packer:
         self._hash_key = hash_key
         # A card comes again within the hour, but no event id does.
         self._digest = lru_cache(maxsize=1 << 16)(self.digest)
-        self._recent_id = lru_cache(maxsize=1 << 13)(self._id)
 
     def __call__(self, event: Event) -> bytes:
         """One item of a call."""
@@ -82,7 +81,7 @@ class Packer:
         digests = [self._key(entity, part, *key(event)) for entity, part, key in self._parts]
         return self._transaction(
             1,
-            self._id(event.event_id),
+            self.id(event.event_id),
             event.body,
             event.time_us,
             event.arrived_us,
@@ -99,16 +98,13 @@ class Packer:
         reverses = label_key(label.event_id, label.reverses) if label.reverses is not None else NO_VALUE
         return self._label(
             2,
-            self._id(label.event_id),
+            self.id(label.event_id),
             label_key(label.event_id, label.label_id),
             tie_of(label.label_id),
             label.fraud,
             label.arrived_us,
             reverses,
         )
-
-    def _id(self, event_id: str) -> bytes:
-        return blake2b(event_id.encode(), digest_size=16, key=self._hash_key).digest()
 
     def _key(self, entity: str, part: str, value: str, shared: str) -> bytes:
         if not value:
@@ -125,9 +121,9 @@ class Packer:
         """`digest` of a value that is likely to come again."""
         return self._digest(name, value)
 
-    def known_id(self, event_id: str) -> bytes:
-        """What stands for the id of an event that came a moment ago."""
-        return self._recent_id(event_id)
+    def id(self, event_id: str) -> bytes:
+        """What stands for an event's id."""
+        return blake2b(event_id.encode(), digest_size=16, key=self._hash_key).digest()
 
     def digest(self, name: str, value: str) -> bytes:
         """What stands for an entity's value in keys: the first half in those of its parts, too."""
@@ -148,15 +144,16 @@ class Unpacker:
 
     def carrying(self, events: Sequence[Event], replies: Sequence[bytes]) -> list[Applied]:
         """The same, and what a network carries of each, of calls whose plan says so."""
-        halves = [parted(reply) for reply in replies]
-        columns = [list(self.columns([main])) for main, _ in halves]
-        told = [
-            each
-            for (_, behind), some in zip(halves, columns, strict=True)
-            for each in carried_of(behind, some[1])
-        ]
-        rows = [row for some in columns for row in zip(*some, strict=True)]
-        return [self._applied(*each) for each in zip(events, *zip(*rows, strict=True), told, strict=True)]
+        return [self._applied(event, *row) for event, row in zip(events, self.rows(replies), strict=True)]
+
+    def rows(self, replies: Sequence[bytes]) -> list[tuple[Any, ...]]:
+        """Number of the status, seq, marks, raw, and what a network carries, of each item of such calls."""
+        made: list[tuple[Any, ...]] = []
+        for reply in replies:
+            main, behind = parted(reply)
+            columns = list(self.columns([main]))
+            made.extend(zip(*columns, carried_of(behind, columns[1]), strict=True))
+        return made
 
     def columns(self, replies: Sequence[bytes | memoryview]) -> Iterator[list[Any]]:
         """Number of the status, seq, marks and raw of each item of these calls."""
@@ -248,10 +245,20 @@ def _memory(plan: Plan, shards: int) -> dict[str, object]:
         "remember": plan.feature_set.remember_us,
         "horizon": plan.feature_set.label_horizon_us,
         "memory": plan.memory_us,
-        "epoch": -(-plan.memory_us // GENERATIONS),
-        "shards": -(-SHARDS // shards),
+        "epoch": epoch_of(plan),
+        "shards": shelves_of(shards),
         "sweep": SWEPT,
     }
+
+
+def shelves_of(shards: int) -> int:
+    """In how many keys each of several shards keeps the ids of an epoch."""
+    return -(-SHARDS // shards)
+
+
+def epoch_of(plan: Plan) -> int:
+    """How long an epoch of the store's clock is: ids that came in it are forgotten together."""
+    return -(-plan.memory_us // GENERATIONS)
 
 
 def _told_shape(shape: Shape | None) -> dict[str, object] | bool:

@@ -23,9 +23,10 @@ from features.by_batch import ByBatch
 from features.calls import Call
 from features.catalogue import FeatureSet
 from features.compute import Plan
-from features.packing import SEQ, Packer, Unpacker, packed_home, packed_plan
+from features.packing import SEQ, Packer, Unpacker, packed_home, packed_plan, shelves_of
 from features.redis_nodes import Nodes
 from features.redis_patience import Patience, shown
+from features.redis_states import Asked, Carries, Command, StatesInRedis, literal, pairs, positions_of
 from features.redis_store import (
     ANSWER_WITHIN_S,
     CALL,
@@ -34,7 +35,6 @@ from features.redis_store import (
     arguments,
     base_key,
     logs_of,
-    positions_of,
     refuse_eviction,
     told_behind,
 )
@@ -55,7 +55,7 @@ one key is here and one is not (TRYAGAIN); with a key that is nowhere that holds
 """
 
 
-class ClusterFeatureStore(ByBatch):
+class ClusterFeatureStore(StatesInRedis, ByBatch):
     """Features that live in a Redis Cluster, shared by all processes that name the same prefix and key.
 
     Where applying raises, some shards may have applied what others have not: applying it again is the mend.
@@ -78,6 +78,8 @@ class ClusterFeatureStore(ByBatch):
         homes, shards = shard_keys(prefix, feature_set, count)
         self._homes = Group(homes, packed_home(self._plan, count), [0] * count)
         self._entities = Group(shards, packed_plan(self._plan, count), [0] * count)
+        self._begin_carrying(self._entities.plan, shelves_of(count))
+        self._start = base_key(prefix, feature_set).removesuffix(b"}")
         self._line: deque[ref[Spread]] = deque()  # batches that wait to be applied, in their order
         self._sha = ""
         self._patiently(self._load)
@@ -90,8 +92,9 @@ class ClusterFeatureStore(ByBatch):
 
     def batch(self, runs: Sequence[Run]) -> Spread:
         """Runs packed for the script."""
-        items = self._shards.items(runs)
-        batch = Spread(self, runs, items, self._shards.claims(runs, items, CALL))
+        carries = self._carries
+        items = self._shards.items(runs, carries.whose if carries else None)
+        batch = Spread(self, runs, items, self._shards.claims(runs, items, CALL), carries)
         self._line.append(ref(batch))
         return batch
 
@@ -99,19 +102,22 @@ class ClusterFeatureStore(ByBatch):
         """Both steps of a batch, as far as they are to be done; and the first one of the batch that waits behind it."""
         if batch.homes is None:
             (replies,) = self._patiently(lambda: self._sent([(self._homes, batch.claims)]))
-            batch.homes = self._told(batch, replies)
+            batch.homes = self._homes_told(batch, replies)
         following = self._behind(batch)
         batch.dealt = self._shards.entities(batch.runs, batch.items, batch.homes, CALL)
-        sending = [(self._entities, batch.dealt)]
+        entities = self._entities._replace(plan=batch.carries.plan) if batch.carries else self._entities
+        sending = [(entities, batch.dealt)]
         if following is not None and following.homes is None:
             sending.append((self._homes, following.claims))
-        batch.replies, *ahead = self._patiently(lambda: self._sent(sending))
+        waiting = self._taken()
+        with self._back_if_it_fails(waiting):
+            batch.replies, *ahead = self._patiently(lambda: self._sent(sending, self._written(waiting)))
         if (
             following is not None
             and ahead
             and not any(isinstance(each, Exception) for each in _flat(ahead[0]))
         ):
-            following.homes = self._told(following, ahead[0])
+            following.homes = self._homes_told(following, ahead[0])
 
     def _behind(self, batch: Spread) -> Spread | None:
         """The batch that was made behind this one; what was made before it is out of the line."""
@@ -122,13 +128,16 @@ class ClusterFeatureStore(ByBatch):
             self._line.popleft()
         return next((each for each in line[line.index(batch) + 1 :] if each is not None), None)
 
-    def _told(self, batch: Spread, replies: Sequence[Sequence[bytes]]) -> list[Told]:
+    def _homes_told(self, batch: Spread, replies: Sequence[Sequence[bytes]]) -> list[Told]:
         return self._merge.homes(batch.items, batch.claims, replies)
 
     def merged(self, batch: Spread) -> list[Applied]:
         """What both steps say of each event."""
-        events = [event for run in batch.runs for event in run.events]
-        return self._merge(events, batch.homes or (), batch.dealt, batch.replies)
+        events, carried = [event for run in batch.runs for event in run.events], batch.carries is not None
+        answers = self._merge(events, batch.homes or (), batch.dealt, batch.replies, carried=carried)
+        if carried:
+            self.remember(events, [item.packed for item in batch.items], answers)
+        return answers
 
     def positions(self) -> dict[tuple[str, int], int]:
         """By topic and partition: the offset behind the last that every home and every shard has applied."""
@@ -137,7 +146,7 @@ class ClusterFeatureStore(ByBatch):
         replies = self._patiently(lambda: _well(self._nodes.trip(asked)))
         seen = [int(SEQ.unpack_from(meta)[0]) if meta else 0 for meta, _ in replies]
         self._homes.seen[:], self._entities.seen[:] = seen[: self._shards.count], seen[self._shards.count :]
-        held = [_positions(told) for _, told in replies]
+        held = [positions_of(pairs(told)) for _, told in replies]
         everywhere = set.intersection(*map(set, held))
         return {place: min(each[place] for each in held) for place in everywhere}
 
@@ -148,18 +157,42 @@ class ClusterFeatureStore(ByBatch):
         """
         self._plan.index_of(entity)
         pattern = logs_of(self._prefix, self._packer.digest(entity, value))
-        found = self._patiently(lambda: self._nodes.each(lambda node: list(node.scan_iter(pattern, SCANNED))))
-        asked = [(key, [("UNLINK", key)]) for key in {key for some in found for key in some}]
-        dropped = self._patiently(lambda: _well(self._nodes.trip(asked)))
-        return any(count for (count,) in dropped)
+        return self._unlink(list(self._keys(pattern))) > 0
 
     def close(self) -> None:
         """Close the connections; the state stays in Redis."""
         self._nodes.close()
 
-    def _sent(self, sending: Sequence[tuple[Group, Dealt]]) -> list[list[list[bytes]]]:
-        """The replies to several deals, in one round trip. Raises what is wrong with the first; the others may hold errors."""
-        asked = [
+    def _bases(self) -> Sequence[bytes]:
+        return self._entities.bases
+
+    def _base_of(self, digest: bytes) -> bytes:
+        return self._entities.bases[self._shards.of(digest)]
+
+    def _anywhere(self) -> bytes:
+        return literal(self._start) + b":*}"
+
+    def _told(self, asked: Sequence[Asked]) -> list[list[Any]]:
+        return self._patiently(lambda: _well(self._nodes.trip(asked)))
+
+    def _call(self, base: bytes, script: str, *arguments: Any) -> Command:
+        return ("EVAL", script, 2, base, base + CANARY, *arguments)
+
+    def _keys(self, pattern: bytes) -> Iterator[bytes]:
+        found = self._patiently(lambda: self._nodes.each(lambda node: list(node.scan_iter(pattern, SCANNED))))
+        return iter({key for some in found for key in some})
+
+    def _unlink(self, keys: Sequence[bytes]) -> int:
+        return sum(count for (count,) in self._told([(key, [("UNLINK", key)]) for key in keys]))
+
+    def _sent(
+        self, sending: Sequence[tuple[Group, Dealt]], written: Sequence[Asked] = ()
+    ) -> list[list[list[bytes]]]:
+        """The replies to several deals, in one round trip; `written` goes ahead of them.
+
+        Raises what is wrong with that or with the first deal; the others may hold errors.
+        """
+        asked = [*written] + [
             (base, self._commands(group, at, dealt.calls[at]))
             for group, dealt in sending
             for at, base in enumerate(group.bases)
@@ -168,6 +201,8 @@ class ClusterFeatureStore(ByBatch):
         if any(isinstance(each, NoScriptError) for each in _flat(replies)):  # a node was restarted
             self._load()
             replies = self._nodes.trip(asked)
+        self._count(_flat(replies[: len(written)]))
+        replies = replies[len(written) :]
         count = self._shards.count
         told = [replies[at : at + count] for at in range(0, len(replies), count)]
         for calls, some in zip(sending[0][1].calls, told[0], strict=True):
@@ -218,10 +253,15 @@ class Spread:
     """A batch that is packed, then applied, then understood: the servers work on another one meanwhile."""
 
     def __init__(
-        self, store: ClusterFeatureStore, runs: Sequence[Run], items: Sequence[Item], claims: Dealt
+        self,
+        store: ClusterFeatureStore,
+        runs: Sequence[Run],
+        items: Sequence[Item],
+        claims: Dealt,
+        carries: Carries | None,
     ) -> None:
         """Nothing is sent yet."""
-        self._store = store
+        self._store, self.carries = store, carries
         self.runs, self.items, self.claims = runs, items, claims
         self.homes: list[Told] | None = None  # what they told, once its ids are claimed
         self.dealt, self.replies = Dealt([], []), list[list[bytes]]()
@@ -264,12 +304,6 @@ def _in_range(start: bytes, at: int, of: int) -> bytes:
         if key_slot(key) * of // REDIS_CLUSTER_HASH_SLOTS == at:
             return key
         tried += 1
-
-
-def _positions(told: Any) -> dict[tuple[str, int], int]:
-    """What a shard keeps of its sources; a reply may be a map, or a row of names and values."""
-    pairs = told.items() if isinstance(told, dict) else zip(told[::2], told[1::2], strict=True)
-    return positions_of(pairs)
 
 
 def _flat(replies: Sequence[Sequence[Any]]) -> Iterator[Any]:

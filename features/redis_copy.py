@@ -18,7 +18,8 @@ from redis.exceptions import RedisClusterException, RedisError
 from features.redis_nodes import client_of, is_cluster
 from features.redis_nodes import servers as servers_of
 from features.redis_patience import shown
-from features.redis_store import ANSWER_WITHIN_S, FORMAT, POSITION
+from features.redis_states import POSITION
+from features.redis_store import ANSWER_WITHIN_S, FORMAT
 from features.store import StoreUnavailable
 
 SNAPSHOT_WITHIN_S = 120.0
@@ -140,8 +141,12 @@ def marks(url: str, prefix: str) -> dict[bytes, Any]:
 
 
 def head_of(key: bytes) -> bool:
-    """Whether a key says how far a store holds its log, or which one is live: what is of many keys says nothing without it."""
-    return _behind_base(key) in (b"", b"p")
+    """Whether a key says how far a store holds its log, or which one is live: what is of many keys says nothing without it.
+
+    So do those of networks: which was adopted when, how far the states of one are filled, and how far one has seen the log.
+    """
+    behind = _behind_base(key)
+    return behind in (b"", b"p") or behind.startswith((b"w", b"k"))
 
 
 def _behind_base(key: bytes) -> bytes:

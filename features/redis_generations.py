@@ -12,7 +12,8 @@ from features.generations import Generation, decode, encode, mapping_hash
 from features.profile import Profile
 from features.redis_nodes import client_of, is_cluster
 from features.redis_patience import shown
-from features.redis_store import ANSWER_WITHIN_S, FORMAT, base_key, positions_of
+from features.redis_states import positions_of
+from features.redis_store import ANSWER_WITHIN_S, FORMAT, base_key
 from features.store import StoreUnavailable
 
 HELD_MS = 15_000

@@ -39,7 +39,7 @@ repeat
       redis.call('UNLINK', key)
     else
       local behind = string.sub(key, (string.find(key, '}', 1, true)) + 1)
-      if behind == '' or behind == 'p' then
+      if behind == '' or behind == 'p' or string.find(behind, '^[kw]') then
         heads[#heads + 1] = key
       end
     end

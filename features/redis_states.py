@@ -12,6 +12,7 @@ Whoever fills says so in the same place; the position of one who was replaced me
 
 from __future__ import annotations
 
+import re
 import struct
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,23 +24,27 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from features.carried import Carrying, Filled, Kept, checked, idle_us, named
+from features.carried import Carrying, Filled, Kept, Recent, carried, checked, idle_us, named
 from features.compute import Plan
 from features.events import Event, Transaction
 from features.packed_states import carried_plan, packed_kept, slices
-from features.packing import NO_DIGEST, Packer
-from features.store import StoreBehind
+from features.packing import NO_DIGEST, Packer, epoch_of
+from features.store import Applied, Source, StoreBehind
 
 KEPT, FILLED = (
     files("features").joinpath("script", f"{name}.lua").read_text() for name in ("kept", "filled")
 )
 
-CALL = 128
-"""States, and answers, that are written back in one step: less than 1 ms."""
+CALL = 512
+"""States, and answers, that are written back in one step: 1 ms."""
 
 CALL_BYTES = 1 << 18
 READ = 200  # states that are read in one step
 DROPPED = 500  # keys that are dropped in one step
+LOST = re.compile(r"LOST (\S+) (\d+) (\d+) (\d+)")
+"""A script's refusal: the partition, how far it was to be seen before, how far that is held, and the seq."""
+
+POSITION = struct.Struct("<d")
 ANY_DIGEST = b"?" * 16
 
 Command = tuple[Any, ...]
@@ -53,6 +58,7 @@ class Waiting(NamedTuple):
     base: bytes
     packed: bytes
     weight: int  # itself and its answers
+    command: Command | None = None  # instead of a state: what is done behind those before it
 
 
 class Carries(NamedTuple):
@@ -67,8 +73,12 @@ class Carries(NamedTuple):
         """An item that says whose state is asked for."""
         if not isinstance(event, Transaction):
             return self.packer(event)
+        return self.packer(event) + self.whose(event)
+
+    def whose(self, event: Transaction) -> bytes:
+        """What stands for the value whose state is asked for."""
         value = event.entities[self.place]
-        return self.packer(event) + (self.packer.known(self.carrying.entity, value) if value else NO_DIGEST)
+        return self.packer.known(self.carrying.entity, value) if value else NO_DIGEST
 
 
 class StatesInRedis:
@@ -85,12 +95,17 @@ class StatesInRedis:
         self._waiting: deque[Waiting] = deque()
         self._filling: dict[str, str] = {}  # by the network that this store fills: its name there
         self._pieces = count()
+        self._recent: Recent[tuple[bytes, int]] = Recent()
         self.refused = 0
 
     # --- where things are
 
     def _bases(self) -> Sequence[bytes]:
         """All places where states may lie; the first one keeps the positions of fillers."""
+        raise NotImplementedError
+
+    def _anywhere(self) -> bytes:
+        """A pattern that fits all of them."""
         raise NotImplementedError
 
     def _base_of(self, digest: bytes) -> bytes:
@@ -126,15 +141,39 @@ class StatesInRedis:
         plan = carried_plan(self._plan, self._uncarried, carrying)
         self._carries = Carries(carrying, plan, self._packer, index)
 
-    def keep(self, kept: Sequence[Kept]) -> None:
+    def keep(self, kept: Sequence[Kept], through: Sequence[Source] = ()) -> None:
         """Write these back before the next batch."""
         carrying = self._carries.carrying if self._carries else None
         for each in kept:
             entity, network = named(each, self._entity, carrying)
             digest = self._packer.known(entity, each.value)
-            ids = [self._packer.known_id(event_id) for event_id, _ in each.answers]
-            packed = packed_kept(network, digest, each, ids)
-            self._waiting.append(Waiting(self._base_of(digest), packed, 1 + len(ids)))
+            known = [
+                self._recent.get(event_id) or (self._packer.id(event_id), 0) for event_id, _ in each.answers
+            ]
+            packed = packed_kept(network, digest, each, known)
+            self._waiting.append(Waiting(self._base_of(digest), packed, 1 + len(known)))
+        if through:
+            network = carried(carrying).network
+            told = [part for each in through for part in (_place(each), each.before, each.after)]
+            for base in self._bases():
+                self._waiting.append(Waiting(base, b"", 0, self._step(base, "through", network, *told)))
+
+    def written(self, network: str) -> dict[tuple[str, int], int]:
+        """Up to where a network has seen the log."""
+        name = b"k" + checked(network).encode()
+        told = [
+            held for (held,) in self._told([(base, [("HGETALL", base + name)]) for base in self._bases()])
+        ]
+        held = [positions_of(pairs(each)) for each in told]
+        everywhere = set.intersection(*map(set, held))
+        return {place: min(each[place] for each in held) for place in everywhere}
+
+    def remember(self, events: Sequence[Event], items: Sequence[bytes], answers: Sequence[Applied]) -> None:
+        """The numbers of events that will be written back in a moment; `items` begin with their kind and id."""
+        put = self._recent.put
+        for event, item, applied in zip(events, items, answers, strict=True):
+            if applied.number:
+                put(event.event_id, (item[1:17], applied.number))
 
     def flush(self) -> None:
         """Write back what waits."""
@@ -165,12 +204,18 @@ class StatesInRedis:
         """The calls that write states back, by their places."""
         if not waiting:
             return []
-        settings = struct.pack("<dd", self._shelves, idle_us(self._plan, self._entity))
+        settings = struct.pack("<ddd", self._shelves, epoch_of(self._plan), idle_us(self._plan, self._entity))
         by_base: dict[bytes, list[Waiting]] = {}
         for each in waiting:
             by_base.setdefault(each.base, []).append(each)
         return [
-            (base, [self._call(base, KEPT, settings, items) for items in _calls(some)])
+            (
+                base,
+                [
+                    self._call(base, KEPT, settings, each) if isinstance(each, bytes) else each
+                    for each in _calls(some)
+                ],
+            )
             for base, some in by_base.items()
         ]
 
@@ -178,7 +223,7 @@ class StatesInRedis:
         """Hear what was said to calls that write back. Raises what is wrong with one."""
         for reply in replies:
             if isinstance(reply, Exception):
-                raise reply
+                raise told_lost(reply) or reply
             self.refused += int(reply)
 
     # --- filling
@@ -220,7 +265,7 @@ class StatesInRedis:
         ((done,),) = self._told([(first, [self._step(first, "commit", network, by, called, packed)])])
         if not done:
             self._filling.pop(network, None)
-            raise Filled(f"the states of the network {network} are filled by somebody else, or no longer")
+            raise Filled(network)
 
     def _finish(self, network: str) -> None:
         """Bring what the position covers to its places."""
@@ -272,9 +317,11 @@ class StatesInRedis:
 
     def drop_states(self, network: str) -> None:
         """Forget a network."""
+        ends = (_laid(checked(network)), b"k" + network.encode())
         for base in self._bases():
-            self._told([(base, [("HDEL", base + b"w", checked(network)), ("UNLINK", base + _laid(network))])])
-            found = self._keys(literal(base) + b"h" + ANY_DIGEST + network.encode())
+            self._told([(base, [("HDEL", base + b"w", network), ("UNLINK", *(base + end for end in ends))])])
+        for kind in (b"h" + ANY_DIGEST + network.encode(), b"a" + network.encode() + b":*"):
+            found = self._keys(self._anywhere() + kind)
             while some := list(islice(found, DROPPED)):
                 self._unlink(some)
         self._filling.pop(network, None)
@@ -298,16 +345,44 @@ def _laid(network: str) -> bytes:
     return b"w" + network.encode()
 
 
-def _calls(waiting: Sequence[Waiting]) -> Iterator[bytes]:
-    """What waits, in calls that are short."""
+def _calls(waiting: Sequence[Waiting]) -> Iterator[bytes | Command]:
+    """What waits, in its order: states of calls that are short, and what is done between them."""
     items: list[bytes] = []
     weight = size = 0
     for each in waiting:
-        if items and (weight + each.weight > CALL or size + len(each.packed) > CALL_BYTES):
+        full = weight + each.weight > CALL or size + len(each.packed) > CALL_BYTES
+        if items and (full or each.command):
             yield b"".join(items)
             items, weight, size = [], 0, 0
+        if each.command:
+            yield each.command
+            continue
         items.append(each.packed)
         weight += each.weight
         size += len(each.packed)
     if items:
         yield b"".join(items)
+
+
+def _place(source: Source) -> str:
+    return f"{source.topic}/{source.partition}"
+
+
+def told_lost(reply: Exception) -> StoreBehind | None:
+    """What was lost of what networks have seen; None where the reply is another error."""
+    found = LOST.match(str(reply))
+    if found is None:
+        return None
+    topic, _, partition = found[1].rpartition("/")
+    return StoreBehind(Source(topic, int(partition), int(found[2]), 0), int(found[3]), int(found[4]))
+
+
+def positions_of(held: Iterable[tuple[bytes, bytes]]) -> dict[tuple[str, int], int]:
+    """By topic and partition: the offset behind the last that was applied, of what a store keeps under its base and "p"."""
+    places = ((name.decode().rpartition("/"), POSITION.unpack(packed)) for name, packed in held)
+    return {(topic, int(partition)): int(at) for (topic, _, partition), (at,) in places}
+
+
+def pairs(told: Any) -> Iterable[tuple[bytes, bytes]]:
+    """A reply that is a map, or a row of names and values."""
+    return told.items() if isinstance(told, dict) else zip(told[::2], told[1::2], strict=True)

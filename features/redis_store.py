@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from itertools import islice
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from features.compute import Plan
 from features.events import Event
 from features.packing import HALF, SEQ, SHARDS, Packer, Unpacker, packed_plan
 from features.redis_patience import Patience, shown
-from features.redis_states import Asked, Carries, Command, StatesInRedis, literal
+from features.redis_states import Asked, Carries, Command, StatesInRedis, literal, positions_of
 from features.store import Applied, Run, StoreBehind, StoreUnavailable
 
 FORMAT = 5
@@ -68,19 +68,12 @@ SCRIPT = "\n".join(
 BEHIND = re.compile(r"BEHIND (\d+) (\d+) (\d+)")
 """The script's refusal: which source, how far its partition is held, and the seq."""
 
-POSITION = struct.Struct("<d")
 BORDERS = struct.Struct("<dddd")
 
 
 def base_key(prefix: str, feature_set: FeatureSet) -> bytes:
     """What every key of a store begins with; the braces keep them in one slot of a cluster."""
     return f"{{{prefix}:{FORMAT}:{feature_set.version}}}".encode()
-
-
-def positions_of(held: Iterable[tuple[bytes, bytes]]) -> dict[tuple[str, int], int]:
-    """By topic and partition: the offset behind the last that was applied, of what a store keeps under its base and "p"."""
-    places = ((name.decode().rpartition("/"), POSITION.unpack(packed)) for name, packed in held)
-    return {(topic, int(partition)): int(at) for (topic, _, partition), (at,) in places}
 
 
 class RedisFeatureStore(StatesInRedis, ByBatch):
@@ -153,32 +146,34 @@ class RedisFeatureStore(StatesInRedis, ByBatch):
         self._redis.close()
 
     def _send(self, calls: Sequence[Call[bytes]], plan: bytes, written: Sequence[Asked]) -> list[bytes]:
-        kept, replies = self._pipelined(calls, plan, written)
+        ahead = [command for _, commands in written for command in commands]
+        replies = self._pipelined(calls, plan, ahead)
         if any(isinstance(reply, NoScriptError) for reply in replies):  # the server was restarted
             self._load()
-            kept, replies = self._pipelined(calls, plan, written)
-        self._count(kept)
+            replies = self._pipelined(calls, plan, ahead)
+        self._count(replies[: len(ahead)])
+        replies = replies[len(ahead) :]
         for call, reply in zip(calls, replies, strict=True):
             if isinstance(reply, Exception):
                 raise told_behind(reply, call) or reply
         self._seen = max([self._seen, *(int(SEQ.unpack_from(reply)[0]) for reply in replies)])
         return replies
 
-    def _pipelined(
-        self, calls: Sequence[Call[bytes]], plan: bytes, written: Sequence[Asked]
-    ) -> tuple[list[Any], list[Any]]:
-        """The reply to each of two kinds of calls, bytes or an error, in one round trip."""
-        ahead = [command for _, commands in written for command in commands]
+    def _pipelined(self, calls: Sequence[Call[bytes]], plan: bytes, ahead: Sequence[Command]) -> list[Any]:
+        """The reply to each command and each call, bytes or an error, in one round trip."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for command in ahead:
                 pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
             for call in calls:
                 pipeline.evalsha(self._sha, 1, self._base, plan, *arguments(call, self._seen))
             replies: list[Any] = pipeline.execute(raise_on_error=False)
-        return replies[: len(ahead)], replies[len(ahead) :]
+        return replies
 
     def _bases(self) -> Sequence[bytes]:
         return [self._base]
+
+    def _anywhere(self) -> bytes:
+        return literal(self._base)
 
     def _base_of(self, digest: bytes) -> bytes:
         return self._base
@@ -232,8 +227,11 @@ class Packed(NamedTuple):
 
     def answers(self) -> list[Applied]:
         """What became of each event."""
-        unpacked = self.store.unpacked
-        return (unpacked.carrying if self.carries else unpacked)(self.events, self.replies)
+        if self.carries is None:
+            return self.store.unpacked(self.events, self.replies)
+        answers = self.store.unpacked.carrying(self.events, self.replies)
+        self.store.remember(self.events, [item for call in self.calls for item in call.items], answers)
+        return answers
 
 
 def refuse_eviction(client: redis.Redis, where: str) -> None:

@@ -14,7 +14,7 @@ completed when the batch comes again: each applies what is new to it, and answer
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from features.calls import Call, Share, calls_of
@@ -31,6 +31,8 @@ from features.packing import (
     Unpacker,
     whole,
 )
+from features.states import NOTHING
+from features.states import Told as Carried
 from features.store import Applied, Run, Status
 
 CLAIMED = slice(1, 41)  # of a packed event: its id, body, time and arrival
@@ -45,6 +47,9 @@ CLAIM, TICK = b"\x03", b"\x04"
 AGAIN = 1  # mark of a label that was read again, so long after that its home may have forgotten whose it is
 TIME = struct.Struct("<d")
 NEVER = float("-inf")
+
+
+Whose = Callable[[Transaction], bytes]
 
 
 class Piece(NamedTuple):
@@ -64,6 +69,7 @@ class Told(NamedTuple):
     marks: int
     raw: Any
     parts: Sequence[int] = ()
+    carried: Carried = NOTHING
 
 
 class Item(NamedTuple):
@@ -160,36 +166,40 @@ class Shards:
             for piece, names in zip(pieces, named, strict=True)
         ]
 
-    def items(self, runs: Sequence[Run]) -> list[Item]:
-        """The events and labels of a batch, packed."""
+    def items(self, runs: Sequence[Run], whose: Whose | None = None) -> list[Item]:
+        """The events and labels of a batch, packed; `whose` tells the digest of the value that a network carries a state of."""
         made: list[Item] = []
         clock = NEVER
         for number, run in enumerate(runs):
             for place, event in enumerate(run.events):
                 clock = max(clock, event.arrived_us)
-                made.append(self._item(number, place, clock, event))
+                made.append(self._item(number, place, clock, event, whose))
         return made
 
-    def _item(self, run: int, place: int, clock: float, event: Event) -> Item:
+    def _item(self, run: int, place: int, clock: float, event: Event, whose: Whose | None) -> Item:
         packed = self._packer(event)
         home = packed[LAST_OF_ID] & self._mask
         if isinstance(event, Label):
             return Item(run, place, event.arrived_us, clock, home, packed, (), packed)
-        pieces = self._pieces(packed)
+        pieces = self._pieces(packed, whose(event) if whose else b"")
         owners = [piece.shard for piece in pieces if not self._owning.isdisjoint(piece.parts)]
         claim = CLAIM + packed[CLAIMED] + _numbers(owners)
         return Item(run, place, event.arrived_us, clock, home, claim, pieces, packed)
 
-    def _pieces(self, packed: bytes) -> list[Piece]:
-        """A packed event for each shard that one of its entities lives in, and no other named there."""
+    def _pieces(self, packed: bytes, whose: bytes = b"") -> list[Piece]:
+        """A packed event for each shard that one of its entities lives in, and no other named there; nor `whose` state there is."""
         digests = [packed[at : at + 16] for at in self._digests]
         living: dict[int, list[int]] = {}
         for part, digest in enumerate(digests):
             if digest != NO_DIGEST:
                 living.setdefault(self.of(digest), []).append(part)
+        at = self.of(whose) if whose and whose != NO_DIGEST else -1
+        if at >= 0:
+            living.setdefault(at, [])
         head, rest = packed[: HEAD.size], packed[self._end :]
+        ends = {shard: whose if shard == at else NO_DIGEST[: len(whose)] for shard in living}
         return [
-            Piece(shard, b"".join([head, *_blanked(digests, parts), rest]), parts)
+            Piece(shard, b"".join([head, *_blanked(digests, parts), rest, ends[shard]]), parts)
             for shard, parts in living.items()
         ]
 
@@ -240,14 +250,14 @@ class Merger:
 
     def __init__(self, plan: Plan, columns: Unpacker, count: int) -> None:
         """For answers to calls with this plan, of `count` homes and as many shards."""
-        self._plan, self._columns, self._count = plan, columns.columns, count
+        self._plan, self._columns, self._count = plan, columns, count
         self._absent = [number for entity in plan.entities for number in entity.absent]
         self._spans = [(entity.start, entity.width) for entity in plan.entities]
 
     def homes(self, items: Sequence[Item], dealt: Dealt, replies: Sequence[Sequence[bytes]]) -> list[Told]:
         """What became of each item at its home."""
         told: list[Any] = [None] * len(items)
-        for number, each in self._told(dealt, replies):
+        for number, each in self._told(dealt, replies, self._uncarried):
             told[number] = each
         return told
 
@@ -257,19 +267,36 @@ class Merger:
         homes: Sequence[Told],
         dealt: Dealt,
         replies: Sequence[Sequence[bytes]],
+        *,
+        carried: bool = False,
     ) -> list[Applied]:
-        """What became of each event."""
+        """What became of each event; `carried`: the replies say what a network carries, too."""
         pieces: list[list[Told]] = [[] for _ in events]
-        for number, each in self._told(dealt, replies):
+        for number, each in self._told(dealt, replies, self._carried if carried else self._uncarried):
             pieces[number].append(each)
         return [self._applied(*each) for each in zip(events, homes, pieces, strict=True)]
 
-    def _told(self, dealt: Dealt, replies: Sequence[Sequence[bytes]]) -> Iterator[tuple[int, Told]]:
+    def _told(
+        self,
+        dealt: Dealt,
+        replies: Sequence[Sequence[bytes]],
+        columns: Callable[[Sequence[bytes]], Iterable[Sequence[Any]]],
+    ) -> Iterator[tuple[int, Told]]:
         for shard, (answered, some) in enumerate(zip(dealt.answered, replies, strict=True)):
-            for (number, parts), *told in zip(answered, *self._columns(some), strict=True):
-                status, seq, marks, raw = told
+            for (number, parts), *told in zip(answered, *columns(some), strict=True):
+                status, seq, marks, raw, carried = told
                 if number >= 0:
-                    yield number, Told(shard, STATUSES[status], seq, marks, raw, parts)
+                    yield number, Told(shard, STATUSES[status], seq, marks, raw, parts, carried)
+
+    def _uncarried(self, replies: Sequence[bytes]) -> Iterable[Sequence[Any]]:
+        """The columns of replies that say nothing of a network."""
+        columns = list(self._columns.columns(replies))
+        return [*columns, [NOTHING] * len(columns[0])]
+
+    def _carried(self, replies: Sequence[bytes]) -> Iterable[Sequence[Any]]:
+        """The columns of replies that say what a network carries."""
+        rows = self._columns.rows(replies)
+        return list(zip(*rows, strict=True)) if rows else [()] * 5
 
     def _applied(self, event: Event, home: Told, pieces: Sequence[Told]) -> Applied:
         if not isinstance(event, Transaction):
@@ -281,7 +308,8 @@ class Merger:
         approximate = any(each.marks & APPROXIMATE for each in pieces)
         error = self._plan.error(raw) if approximate else 0.0
         numbers = numbers_of(self._count, home, pieces)
-        return Applied(status, home.seq, self._plan.vector(event, raw), approximate, error, numbers)
+        carried = next((each.carried for each in pieces if each.carried is not NOTHING), NOTHING)
+        return Applied(status, home.seq, self._plan.vector(event, raw), approximate, error, numbers, *carried)
 
     def _raw(self, pieces: Iterable[Told]) -> list[int]:
         """The numbers of all entities, each from where it lives."""

@@ -198,9 +198,15 @@ class InMemoryFeatureStore(StatesInMemory):
         return self._all(runs, self._states.carrying)
 
     def _all(self, runs: Sequence[Run], carrying: Carrying | None) -> list[Applied]:
-        self._states.write(self._clock)
+        self._write_back()
         self._carrying = carrying
         return [answer for run in runs for answer in self._run(*run)]
+
+    def _write_back(self) -> None:
+        """Write the states that wait."""
+        lost = self._states.write(self._clock)
+        if lost is not None:
+            raise StoreBehind(*lost, self._seq)
 
     def batch(self, runs: Sequence[Run]) -> Batch:
         """Nothing is to be prepared."""

@@ -44,7 +44,7 @@ end
 
 -- what is forgotten leaves a little with every call
 
-local STATE = byte('h')
+local CARRIED = { [byte('h')] = true, [byte('a')] = true }
 local PLACE_OF_TOUCHED, END_OF_TOUCHED = tostring(8 * TOUCHED - 8), tostring(8 * TOUCHED - 1)
 
 local function forget(touched_now)
@@ -55,16 +55,15 @@ local function forget(touched_now)
   local keys = {}
   for shard = cursor, min(cursor + plan.sweep, plan.shards) - 1 do
     keys[#keys + 1] = shelf_of(epoch, shard_name(shard))
-    keys[#keys + 1] = base .. 'a' .. epoch .. ':' .. shard_name(shard)
   end
   if #keys > 0 then
     call('UNLINK', unpack(keys))
   end
-  cursor = cursor + #keys / 2
+  cursor = cursor + #keys
   local most = plan.sweep + touched_now -- more than a call can add
   local names, dead = call('SPOP', base .. 's' .. epoch, most), {}
   for _, name in ipairs(names) do
-    local state = byte(name) == STATE
+    local state = CARRIED[byte(name)]
     local touched = call('GETRANGE', base .. name, state and '8' or PLACE_OF_TOUCHED, state and '15' or END_OF_TOUCHED)
     if touched ~= '' and clock - decode('<d', touched) > plan.dead then
       local counts, folds = beside(sub(name, 1, 1), sub(name, 2))

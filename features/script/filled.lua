@@ -17,12 +17,12 @@ function steps.pour(field, idle)
   local pos, names = 1, {}
   while pos <= #items do
     local digest, length, at = decode('<c16I4', items, pos)
-    local name, mark, latest = 'h' .. digest .. network, 0, 0
-    local head = call('GETRANGE', base .. name, '0', '23')
+    local name, mark, latest, tie = 'h' .. digest .. network, 0, 0, 0
+    local _, head = nil, call('GETRANGE', base .. name, '0', '27')
     if head ~= '' and clock - decode('<d', head, 9) <= tonumber(idle) then
-      mark, latest = decode('<d', head), decode('<d', head, 17)
+      mark, _, latest, tie = decode('<dddI4', head)
     end
-    call('SET', base .. name, pack('<ddd', mark, clock, latest) .. sub(items, at, at + length - 1))
+    call('SET', base .. name, pack('<dddI4', mark, clock, latest, tie) .. sub(items, at, at + length - 1))
     names[#names + 1], pos = name, at + length
   end
   call('SADD', base .. 's' .. epoch, unpack(names))
@@ -38,8 +38,12 @@ function steps.commit(by, called, position)
   return 1
 end
 
--- The newest number: what came up to it the network has seen.
+-- The newest number: what came up to it the network has seen, and the log as far as it was applied.
 function steps.adopt()
+  local held = call('HGETALL', base .. 'p')
+  if #held > 0 then
+    call('HSET', base .. 'k' .. network, unpack(held))
+  end
   return call('HSET', base .. 'w', network, string.format('%.0f', meta and decode('<d', meta) or 0))
 end
 
@@ -49,9 +53,24 @@ function steps.read(digests, idle)
   for at = 1, #digests, 16 do
     local bytes = call('GET', base .. 'h' .. sub(digests, at, at + 15) .. network)
     local alive = bytes and clock - decode('<d', bytes, 9) <= tonumber(idle)
-    found[#found + 1] = alive and sub(bytes, 25) or ''
+    found[#found + 1] = alive and sub(bytes, 29) or ''
   end
   return found
+end
+
+-- Up to where the network has seen the log: for each source the partition, the offset behind what it saw before, and the one behind what
+-- it saw now. The error LOST where less than the former is held. Behind the states that have seen it.
+function steps.through(...)
+  local told = { ... }
+  for i = 1, #told, 3 do
+    local held = call('HGET', base .. 'k' .. network, told[i])
+    local at = held and decode('<d', held) or 0
+    if at < tonumber(told[i + 1]) then
+      return redis.error_reply(string.format('LOST %s %s %.0f %.0f', told[i], told[i + 1], at, meta and decode('<d', meta) or 0))
+    end
+    call('HSET', base .. 'k' .. network, told[i], pack('<d', math.max(at, tonumber(told[i + 2]))))
+  end
+  return 0
 end
 
 return steps[ARGV[1]](unpack(ARGV, 3))

@@ -147,7 +147,7 @@ local function transaction(number, id, event)
   if known and known.seq > 0 then
     if known.body == event.body then
       if carry then
-        carry(event, answered + 1, known.seq, known.stamp, id, known.key)
+        carry(event, answered + 1, known.seq, known.stamp, true)
       end
       return answer(DUPLICATE, known.seq, known.marks, known.raw)
     end

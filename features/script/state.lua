@@ -13,8 +13,9 @@
 -- Keys after the base: "t"/"l" + digest: a log of an entity's events/labels (a header of doubles, then the records);
 -- "d" + digest: its counts of distinct values; "c" + digest: its labels taken back; "f"/"g" + digest: what was folded of
 -- its events/labels (folds.lua); "i" + epoch + ":" + shard: event
--- ids, "a" instead: what networks answered to them; "h" + digest + network: what it carries, "w": which of them were
--- adopted, and what is filled; "s" + epoch: logs that were added to in an epoch; "p": how far each partition was applied.
+-- ids; "h" + digest + network: what it carries, "a" + network + ":" + block: what it answered, "w": which networks were adopted, "w" +
+-- network: how far it is filled, "k" + network: how far
+-- it has seen each partition; "s" + epoch: logs, states and blocks of answers that were added to in an epoch; "p": how far each partition was applied.
 -- Amounts are two limbs, since Lua's doubles end at 2^53; an answer is one number where that holds it, else an array of both
 -- (WIDE). Events in order go through `follow`, which does in one pass what insert, read and trim do step by step.
 

@@ -304,10 +304,10 @@ def test_a_loss_between_two_calls_of_one_round_trip_is_refused_by_the_second(in_
     """Nobody else's FLUSHALL waits for a batch to end."""
     store, real = in_redis.store, in_redis.store._pipelined
 
-    def lose_after_the_first_call(calls):
-        first = list(real(calls[:1]))
+    def lose_after_the_first_call(calls, *more):
+        first = list(real(calls[:1], *more))
         in_redis.put_back({})
-        return [*first, *real(calls[1:])]
+        return [*first, *real(calls[1:], *more)]
 
     monkeypatch.setattr(store, "_pipelined", lose_after_the_first_call)
     with pytest.raises(StoreBehind):
@@ -320,9 +320,9 @@ def test_a_call_that_failed_lets_none_of_those_behind_it_go_before_it(in_redis, 
     store, real = in_redis.store, in_redis.store._pipelined
     batch = payments(0, 3 * CALL)
 
-    def fail_the_second(calls):
-        first = list(real(calls[:1]))
-        return [*first, redis.exceptions.OutOfMemoryError("OOM"), *real(calls[2:])]
+    def fail_the_second(calls, *more):
+        first = list(real(calls[:1], *more))
+        return [*first, redis.exceptions.OutOfMemoryError("OOM"), *real(calls[2:], *more)]
 
     monkeypatch.setattr(store, "_pipelined", fail_the_second)
     with pytest.raises(StoreUnavailable, match="is full"):
@@ -363,8 +363,8 @@ def test_a_run_that_failed_lets_none_of_those_behind_it_go_before_it(in_redis, m
     store, real = in_redis.store, in_redis.store._pipelined
     runs = [Run(payments(0, CALL), source(0, CALL)), Run([label("l1", "t1", 9)], source(0, 1, "labels"))]
 
-    def fail_the_first(calls):
-        return [redis.exceptions.OutOfMemoryError("OOM"), *real(calls[1:])]
+    def fail_the_first(calls, *more):
+        return [redis.exceptions.OutOfMemoryError("OOM"), *real(calls[1:], *more)]
 
     monkeypatch.setattr(store, "_pipelined", fail_the_first)
     with pytest.raises(StoreUnavailable, match="is full"):

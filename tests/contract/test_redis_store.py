@@ -53,7 +53,7 @@ def test_a_batch_is_one_call_for_32_events_and_one_round_trip(server, monkeypatc
     store = store_at(server)
     trips = []
     monkeypatch.setattr(
-        store, "_pipelined", lambda sent, real=store._pipelined: trips.append(1) or real(sent)
+        store, "_pipelined", lambda *sent, real=store._pipelined: trips.append(1) or real(*sent)
     )
     before = calls(server)
     assert len(store.apply(payments(130))) == 130
@@ -98,8 +98,8 @@ def test_a_connection_lost_after_applying_changes_nothing_when_the_batch_is_sent
     store, reference = store_at(server), InMemoryFeatureStore(ALL)
     real, lost = store._pipelined, []
 
-    def lose_the_first_answer(sent):
-        replies = list(real(sent))
+    def lose_the_first_answer(*sent):
+        replies = list(real(*sent))
         if not lost:
             lost.append(1)
             raise redis.ConnectionError("gone")
