@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from features.catalogue import RECENT, SECOND_US, Feature, Kind, feature_hash
+from features.catalogue import RECENT, SECOND_US, Feature, Kind
 from features.events import to_datetime
 from features.grammar import UNITS, duration_words
 from features.profile import Profile
@@ -105,7 +105,7 @@ def _plain(feature: Feature, profile: Profile) -> dict[str, object]:
         "words": feature.words,
         "kind": feature.kind,
         "entity": feature.entity or None,
-        "hash": feature_hash(feature, profile.features.timezone),
+        "hash": profile.features.hashes[feature.name],
         "looks_back_us": looks_back_us(feature),
         "last": feature.last or None,
     }

@@ -163,6 +163,19 @@ def check_redis(facts: RedisFacts) -> list[Finding]:
     ]
 
 
+def check_rates(to: str, newest: Mapping[str, str], refused: int) -> list[Finding]:
+    """Can amounts be converted? `newest` says by currency of when its newest rate is."""
+    mend = f"`weir send --rates FILE` sends rates to {to}; what lacked one is a dead letter, to be replayed with --now then"
+    if not newest:
+        return [Finding("rates", State.WRONG, f"there are none to {to}: nothing can be converted", mend)]
+    known = ", ".join(f"{code} of {at}" for code, at in sorted(newest.items()))
+    findings = [Finding("rates", State.OK, f"to {to}, the newest: {known}")]
+    if refused:
+        told = f"{refused:,} on the log cannot be used: a scorer's log says which, and why"
+        findings.append(Finding("rates", State.NOTE, told, "send them anew, mended"))
+    return findings
+
+
 def check_clock(server: str, theirs_s: float, before_s: float, after_s: float) -> Finding:
     """Does a server's clock agree with ours, asked between two looks at it?"""
     apart = max(before_s - theirs_s, theirs_s - after_s, 0.0)

@@ -102,6 +102,15 @@ def test_a_redis_that_may_lose_state_or_stop_the_stream_is_wrong(changes, said):
     assert said in finding.found
 
 
+def test_rates_that_are_missing_are_wrong_and_refused_ones_worth_a_note():
+    [none] = doctor.check_rates("EUR", {}, 0)
+    assert (none.state, none.found) == (State.WRONG, "there are none to EUR: nothing can be converted")
+    assert "weir send --rates" in none.mend
+    fine, refused = doctor.check_rates("EUR", {"USD": "2026-01-02T14:15:00+00:00", "GBP": "2026-01-01"}, 2)
+    assert (fine.state, refused.state) == (State.OK, State.NOTE)
+    assert fine.found == "to EUR, the newest: GBP of 2026-01-01, USD of 2026-01-02T14:15:00+00:00"
+
+
 @pytest.mark.parametrize(
     ("theirs", "state"), [(99, State.OK), (104.9, State.OK), (94, State.WRONG), (107, State.WRONG)]
 )
