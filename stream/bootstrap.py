@@ -261,10 +261,12 @@ def forgetting(config: Config) -> tuple[Forgetting, Closing]:
 def features(config: Config, profile: Profile) -> tuple[FeatureStore, Closing]:
     """The features of a profile in Redis, or on a Redis Cluster, whether they are live or not."""
     from features.redis_cluster import ClusterFeatureStore
+    from features.redis_kept import finish
     from features.redis_nodes import is_cluster
     from features.redis_store import RedisFeatureStore
 
     url, closing = redis_for(config)
+    finish(url, store_name(config), profile.features)
     kind = ClusterFeatureStore if is_cluster(url) else RedisFeatureStore
     store = kind(url, profile.features, prefix=store_name(config), hash_key=sealer(config).hash_key())
 

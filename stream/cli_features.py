@@ -22,6 +22,7 @@ from features.profile import Profile
 from features.profile import load as load_profile
 from stream.audit import Example, Report, Tally, differing, looks_back_us
 from stream.cli import config_of, config_options
+from stream.cli_generations import generations
 from stream.config import Config
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ UNSETTLED = (
 def register(group: click.Group) -> None:
     """Add these commands to `weir`."""
     group.add_command(features)
+    features.add_command(generations)
 
 
 @click.group("features")

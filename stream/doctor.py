@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from features.profile import Profile
+from features.redis_kept import OLD, Kept
 from features.redis_server import RedisFacts
 from features.topic_settings import looks_back_us
 from stream.readiness import NotReady, refuse_moved
@@ -19,6 +20,9 @@ SKEW_S = 5.0
 """Clocks further apart than that put events before those that caused them."""
 
 HERE = ("localhost", "127.0.0.1", "[::1]", "")
+
+WORTH_A_NOTE = 1_000_000
+"""Bytes that an old generation may take without a word."""
 
 FULL = 0.9
 """Of its memory: a Redis that takes no more writes stops the stream."""
@@ -160,6 +164,20 @@ def check_redis(facts: RedisFacts) -> list[Finding]:
         return [Finding("redis", State.WRONG, found, mend) for found, mend in wrong]
     return [
         Finding("redis", State.OK, f"version {facts.version}, append-only, {facts.used / 1e6:,.0f} MB used")
+    ]
+
+
+def check_generations(kept: Iterable[Kept]) -> list[Finding]:
+    """Do old generations of features take memory?"""
+    return [
+        Finding(
+            "features",
+            State.NOTE,
+            f"the old generation {each.name} takes about {each.bytes / 1e6:,.0f} MB of Redis",
+            f"`weir features generations drop {each.name}`, unless a profile is to go back to it",
+        )
+        for each in kept
+        if each.state == OLD and each.bytes >= WORTH_A_NOTE
     ]
 
 

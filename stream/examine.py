@@ -38,6 +38,10 @@ NEWEST = 3
 """Reasons of dead letters that are shown."""
 
 
+LOOKED_AT = 50_000
+"""Keys of each Redis that are looked at for old generations."""
+
+
 class Examination(msgspec.Struct):
     """What was found, and who is how far behind."""
 
@@ -120,9 +124,20 @@ def _features(config: Config) -> Iterable[Finding]:
         )
         mend = "a score worker fills it again from the log; a snapshot now and then makes it short (WEIR_SNAPSHOT_EVERY)"
         yield Finding("features", State.WRONG, found, mend)
+    yield from _old(config)
     if told is not None:
         mend = "a score worker of this profile fills them and changes over; without one `weir prime` does"
         yield Finding("features", State.NOTE, str(told), mend)
+
+
+def _old(config: Config) -> Iterable[Finding]:
+    """Do generations that nobody needs take memory? A part of the keys stands for all."""
+    from features.redis_kept import kept
+
+    url = config.redis or running(bootstrap.redis_directory(config))
+    if url is None:
+        return []
+    return doctor.check_generations(kept(url, bootstrap.store_name(config), LOOKED_AT))
 
 
 def _modes(config: Config) -> Iterable[Finding]:

@@ -35,6 +35,7 @@ FENCE = "tests/contract/test_fence.py::"
 CLUSTER = "tests/contract/test_cluster_store.py::"
 LEDGER = "tests/contract/test_ledger.py::"
 LOG = "tests/unit/stream/embedded/test_log.py::"
+KEPT = "tests/contract/test_kept.py::"
 RATES = "tests/unit/features/test_rates.py::"
 REVIEW = "tests/unit/stream/review/"
 WARMING = "tests/unit/stream/test_warming.py::"
@@ -448,6 +449,14 @@ LINES = (
         "",
         "a snapshot that was put back in part is taken for none",
         "tests/contract/test_snapshots.py::test_what_was_put_back_in_part_is_begun_anew",
+    ),
+    # --- old generations
+    Line(
+        "features/redis_kept.py",
+        "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end\n",
+        "",
+        "who slept while an old generation was dropped drops nothing of what was made since",
+        KEPT + "test_one_who_slept_drops_nothing_of_what_was_made_since",
     ),
     # --- rates of exchange
     Line(
