@@ -144,6 +144,7 @@ class FeatureSet(msgspec.Struct, frozen=True):
     remember_us: int = 7 * DAY_US  # ids are remembered, and late events applied, for so long
     records: int = 10_000  # exact windows hold so many records of one entity
     label_horizon_us: int = 30 * DAY_US  # labels that come longer after their event change no feature
+    convert_to: str = ""  # the currency into which all amounts are converted; "": each is in its own
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -158,7 +159,9 @@ class FeatureSet(msgspec.Struct, frozen=True):
     @property
     def hashes(self) -> dict[str, str]:
         """By name, in the order of every vector: what each feature measures, as `feature_hash` says."""
-        return {feature.name: feature_hash(feature, self.timezone) for feature in self.features}
+        return {
+            feature.name: feature_hash(feature, self.timezone, self.convert_to) for feature in self.features
+        }
 
     @property
     def version(self) -> str:
@@ -168,8 +171,8 @@ class FeatureSet(msgspec.Struct, frozen=True):
         )
 
 
-def feature_hash(feature: Feature, timezone: str = "UTC") -> str:
-    """The short hash of what one feature measures; `timezone` counts only where the value depends on it.
+def feature_hash(feature: Feature, timezone: str = "UTC", convert_to: str = "") -> str:
+    """The short hash of what one feature measures; `timezone` and `convert_to` count only where the value depends on them.
 
     The words for people are left out: mending a phrase refuses no model.
 
@@ -185,6 +188,8 @@ def feature_hash(feature: Feature, timezone: str = "UTC") -> str:
         for name in ("against_us", "where", "same", "last", "half_life_us", "prior", "place", "size")
         if (value := getattr(feature, name)) != getattr(unset, name)
     ]
+    if convert_to and feature.kind in OF_AMOUNTS | {Kind.AMOUNT}:
+        more.append(["convert_to", convert_to])
     return _digest(
         feature.name, feature.kind.value, feature.entity, feature.window_us, feature.field, zone, *more
     )
