@@ -27,7 +27,7 @@ from features.packing import HALF, SEQ, Packer, Unpacker, packed_plan
 from features.redis_patience import Patience, shown
 from features.store import Applied, Run, StoreBehind, StoreUnavailable
 
-FORMAT = 5
+FORMAT = 6
 """Of the keys and their bytes: another format has other keys."""
 
 CALL = 32
@@ -39,9 +39,9 @@ LOGS = (b"t", b"l", b"d", b"c", b"f", b"g")  # kinds of keys that one value of a
 
 SCRIPT = "\n".join(
     files("features").joinpath("script", f"{name}.lua").read_text()
-    for name in ("state", "logs", "folds", "windows", "readings", "labels", "ids", "items", "homes", "apply")
+    for name in ("state", "logs", "near", "folds", "windows", "readings", "labels", "ids", "items", "homes", "apply")
 )
-"""One script, told in ten chapters: each uses what those before it define."""
+"""One script, told in eleven chapters: each uses what those before it define."""
 
 BEHIND = re.compile(r"BEHIND (\d+) (\d+) (\d+)")
 """The script's refusal: which source, how far its partition is held, and the seq."""
