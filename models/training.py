@@ -10,6 +10,7 @@ goes on from its checkpoint to the same weights, bit for bit, on a CPU with as m
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -46,6 +47,8 @@ from models.sequence import Network, Shape
 JUDGED_CARDS = 256
 """Lives scored side by side: no gradients are kept, so there may be many."""
 
+Reader = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
 Told = Callable[[int, str], None]
 """Called with how many events were read, and a few words."""
 
@@ -53,8 +56,8 @@ Told = Callable[[int, str], None]
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """How a network is trained; it stands in its manifest."""
 
-    epochs: int = 10  # times that every life is read
-    cards: int = 16  # lives that a step reads side by side
+    epochs: int = 12  # times that every life is read
+    cards: int = 8  # lives that a step reads side by side
     piece: int = 64  # events of each: so far back gradients flow
     rate: float = 2e-3  # the highest learning rate
     warmup: float = (
@@ -62,6 +65,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     )
     decay: float = 1e-4  # of weights (Loshchilov and Hutter 2019)
     clip: float = 1.0  # the longest gradient
+    average: float = 0.9995  # what is kept of the weights' average at each step: it is judged, and comes out
     bins: int = 24  # into which numbers are laid by their quantiles
     validation: float = 0.15  # the share of labelled events, the latest, that are judged and not trained on
     patience: int = 4  # epochs without a better one, after which training ends
@@ -107,6 +111,7 @@ class Place(msgspec.Struct, frozen=True):
 
     of: str  # the digest of rows, shape and recipe
     epoch: int = 0  # done
+    steps: int = 0  # of the optimizer
     group: int = 0  # of the epoch that is under way
     events: int = 0  # read in it
     loss: float = 0.0  # the sum over its labelled events
@@ -141,7 +146,8 @@ class Training:
             self.network = Network(shape, self.fitted, rows.names)
         self._begin_with_the_prior()
         self.network.to(machine.device)
-        self._read = torch.compile(self.network, dynamic=True) if machine.compiled else self.network
+        self.averaged = copy.deepcopy(self.network)
+        self._learning, self._judging = map(self._reader, (self.network, self.averaged))
         self._optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.rate, weight_decay=recipe.decay, foreach=True
         )
@@ -167,6 +173,7 @@ class Training:
             )
         self._place = place
         self.network.load_state_dict(_named(tensors, "network"))
+        self.averaged.load_state_dict(_named(tensors, "averaged"))
         self._best = _named(tensors, "best")
         state = self._optimizer.state_dict()
         state["state"] = {
@@ -212,17 +219,17 @@ class Training:
 
     def _step(self, rows: Numbers, state: Tensor) -> Tensor:
         """One piece: what it teaches, and the state after it."""
-        place = self._place
         targets = np.where(rows == UNKNOWN, UNKNOWN, self.rows.labels[rows])
         known = torch.from_numpy(targets != UNKNOWN).to(self.machine.device)
         labels = int(np.count_nonzero(targets != UNKNOWN))
         with torch.set_grad_enabled(labels > 0):
-            logits, after = self._forward(rows, state)
+            logits, after = self._forward(self._learning, rows, state)
         total = 0.0
         if labels:
             wanted = torch.from_numpy(targets).to(self.machine.device)[known].float()
             loss = loss_of(logits[known], wanted)
             total = self._learn(loss) * labels
+        place = self._place
         self._place = _with(
             place,
             events=place.events + int(np.count_nonzero(rows != UNKNOWN)),
@@ -239,13 +246,23 @@ class Training:
         loss.backward()  # type: ignore[no-untyped-call]
         clip_grad_norm_(self.network.parameters(), self.recipe.clip)
         self._optimizer.step()
+        self._average()
         return loss.item()
 
-    def _forward(self, rows: Numbers, state: Tensor) -> tuple[Tensor, Tensor]:
+    def _average(self) -> None:
+        """Move the average towards the weights (Polyak and Juditsky 1992, exponential), at first in larger steps."""
+        steps = self._place.steps + 1
+        kept = min(self.recipe.average, steps / (steps + 10))
+        with torch.no_grad():
+            for mean, weight in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
+                mean.lerp_(weight, 1.0 - kept)
+        self._place = _with(self._place, steps=steps)
+
+    def _forward(self, read: Reader, rows: Numbers, state: Tensor) -> tuple[Tensor, Tensor]:
         vectors = torch.from_numpy(self.rows.vectors[rows]).to(self.machine.device)
         kind = torch.device(self.machine.device).type
         with torch.autocast(kind, torch.bfloat16, enabled=self.machine.bfloat16):
-            logits, after = self._read(vectors, state)
+            logits, after = read(vectors, state)
         return logits.float(), after.float()
 
     # --- the later period
@@ -262,17 +279,17 @@ class Training:
         epoch = Epoch(
             place.epoch + 1, place.loss / max(place.labels, 1), later_loss, auc_roc, precision, seconds
         )
-        self._place = Place(place.of, epoch.number, curve=(*place.curve, epoch))
+        self._place = Place(place.of, epoch.number, place.steps, curve=(*place.curve, epoch))
 
     def _logits(self) -> NDArray[np.float64]:
         """Of the labelled events of the later period."""
         found = np.zeros(len(self.rows.labels), np.float32)
-        self.network.eval()
+        self.averaged.eval()
         with torch.inference_mode():
             for group in self._later.groups(JUDGED_CARDS):
-                state = self.network.begin(len(group))
+                state = self.averaged.begin(len(group))
                 for piece in self._later.pieces(group, self.recipe.piece):
-                    logits, state = self._forward(piece.rows, state[: len(piece.rows)])
+                    logits, state = self._forward(self._judging, piece.rows, state[: len(piece.rows)])
                     there = piece.rows != UNKNOWN
                     found[piece.rows[there]] = logits.cpu().numpy()[there]
         return found[self._judged].astype(np.float64)
@@ -283,14 +300,14 @@ class Training:
         return fraud
 
     def _trained(self) -> Trained:
-        self.network.load_state_dict(self._best)
+        self.averaged.load_state_dict(self._best)
         logits = self._logits()
         calibration = Calibration(*platt(logits, self._fraud))
         scores = 1.0 / (1.0 + np.exp(-(calibration.slope * logits + calibration.offset)))
         days = (self.rows.times[self._judged] // DAY_US).astype(np.uint16)
         judged = Judged(scores, self._fraud, days, self.rows.cards[self._judged].astype(np.uint32))
         return Trained(
-            network=self.network.eval(),
+            network=self.averaged.eval(),
             fitted=self.fitted,
             calibration=calibration,
             curve=self._place.curve,
@@ -318,13 +335,17 @@ class Training:
 
     def _save(self, path: Path) -> None:
         tensors = {f"network.{name}": each for name, each in self.network.state_dict().items()}
+        tensors |= {f"averaged.{name}": each for name, each in self.averaged.state_dict().items()}
         tensors |= {f"best.{name}": each for name, each in self._best.items()}
         for number, moments in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": moments[name] for name in MOMENTS}
         checkpoint.write(path, tensors, self._place)
 
+    def _reader(self, network: Network) -> Reader:
+        return torch.compile(network, dynamic=True) if self.machine.compiled else network
+
     def _weights(self) -> dict[str, Tensor]:
-        return {name: each.detach().clone() for name, each in self.network.state_dict().items()}
+        return {name: each.detach().clone() for name, each in self.averaged.state_dict().items()}
 
     def _digest(self) -> str:
         settings = msgspec.json.encode([self.shape, self.recipe]).decode()
