@@ -21,13 +21,14 @@ from features.located import Located, ProfileError, Table
 from features.mapping import FORMATS, EntitySource, Mapper, Source
 from features.money import EXPONENTS
 from features.readers import UNITS, Row, fraud_of
+from features.sequence_settings import SequenceSettings, sequence_settings
 from features.topic_settings import TopicSettings, looks_back_us, topic_settings
 
 __all__ = ["Profile", "ProfileError", "load", "shipped"]
 
 SHIPPED = Path(__file__).parent / "profiles"
 
-TOP = ("name", "source", "entities", "stream", "features", "policy", "topics")
+TOP = ("name", "source", "entities", "stream", "features", "policy", "topics", "sequence")
 SOURCE = (
     "format",
     "event_id",
@@ -64,6 +65,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     mapper: Mapper
     topics: TopicSettings = TopicSettings()
     keep_decisions_us: int | None = None  # how long SQL remembers a decision and its id; None: for ever
+    sequence: SequenceSettings | None = None  # the network beside River; None: there is none
 
     @property
     def entities(self) -> tuple[str, ...]:
@@ -151,6 +153,7 @@ def load(name_or_path: str | Path) -> Profile:
         mapper=Mapper(source),
         topics=topic_settings(file, features),
         keep_decisions_us=_keep_decisions(policy, features),
+        sequence=sequence_settings(file, features.names, names, partition_by),
     )
 
 
