@@ -17,6 +17,7 @@ from stream.grounds import Basis, Ground, Grounds, Settled
 from stream.keyring import NOBODY, Keyring, Seals
 from stream.letters import CONFLICT, FATAL, REASONS, DeadLetter, LetterOffice
 from stream.pipeline import Answer, Decision, Pipeline, Refused
+from stream.rates import Rates
 from stream.records import TP, Outgoing, Record
 from stream.runs import Taken, run_of
 from stream.sequence import SequencePart, Way
@@ -103,11 +104,19 @@ class ScoreRole:
         office: LetterOffice,
         keyring: Keyring | None = None,
         grounds: Grounds | None = None,
+<<<<<<< HEAD
         networks: Networks | None = None,
     ) -> None:
         """`counts` tells what happened since the start, for metrics. Without a keyring nothing is personal.
 
         Without `grounds` all rests on the pipeline's store, and without `networks` no network is asked.
+=======
+        rates: Rates | None = None,
+    ) -> None:
+        """`counts` tells what happened since the start, for metrics. Without a keyring nothing is personal.
+
+        Without `grounds` all rests on the pipeline's store. `rates` are those of the codec, where it converts.
+>>>>>>> main
         """
         self.counts: Counter[str] = Counter()
         self.rungs: Counter[str] = Counter()  # of decisions
@@ -118,6 +127,7 @@ class ScoreRole:
         self._champions = champions
         self._keyring = keyring
         self._office = office
+        self._rates = rates
         self._grounds = grounds or Settled(Ground(pipeline.store, emitter.basis))
         self._networks = networks
 
@@ -141,6 +151,9 @@ class ScoreRole:
         yield Reading("weir_labels_applied", self.counts["labels"])
         yield Reading("weir_unknown_fields", sum(dict(self._codec.unknown).values()))
         yield Reading("weir_snapshots_refused", self._champions.refused)
+        if self._rates is not None:
+            yield Reading("weir_rates", len(self._rates))
+            yield Reading("weir_rates_refused", self._rates.refused)
         yield Reading("weir_model_info", 1, {"version": self._pipeline.champion.version})
         if self._networks is not None:
             yield from self._networks.readings()
