@@ -178,38 +178,39 @@ def artifact_of(
     return made
 
 
-def load(
-    folder: Path, hashes: Mapping[str, str], *, device: str = "cpu", names: Sequence[str] | None = None
-) -> SequenceScorer:
-    """The scorer in a folder, for a profile whose features have these names, in order, and measure this.
+def load(folder: Path, hashes: Mapping[str, str], *, device: str = "cpu") -> SequenceScorer:
+    """The scorer in a folder, for a profile whose features measure this, by name.
 
     Raises ArtifactError if it cannot be used. Whether it is signed is for those to ask who do not trust the folder.
     """
-    return scorer_of(Artifact.read(folder), hashes, device=device, names=names)
+    return scorer_of(Artifact.read(folder), hashes, device=device)
 
 
-def scorer_of(
-    artifact: Artifact, hashes: Mapping[str, str], *, device: str = "cpu", names: Sequence[str] | None = None
-) -> SequenceScorer:
-    """The scorer of an artifact, which takes vectors of the features `names` (those of `hashes`, in order, if not said).
+def scorer_of(artifact: Artifact, hashes: Mapping[str, str], *, device: str = "cpu") -> SequenceScorer:
+    """The scorer of an artifact, for vectors of the features that its manifest names, in that order.
 
-    Raises ArtifactError if a feature that it reads is missing or measures something else, or the weights do not fit.
+    The profile, whose features measure `hashes`, may have more of them, in another order. Raises ArtifactError if one
+    that the network reads is missing or measures something else, or the weights do not fit.
     """
     manifest = artifact.manifest
     manifest.refuse_other_features(hashes)
-    state = _tensors(artifact)
+    return SequenceScorer(network_of(artifact), manifest.features, manifest.calibration, device)
+
+
+def network_of(artifact: Artifact) -> Network:
+    """The network itself, out of training; raises ArtifactError if the weights do not fit its shape."""
+    manifest, state = artifact.manifest, _tensors(artifact)
     with torch.random.fork_rng(devices=[]):  # what it begins with is replaced, and disturbs no training
         network = Network(manifest.shape, manifest.fitted, manifest.features)
     network.load_state_dict(state)
-    given = tuple(hashes if names is None else names)
-    return SequenceScorer(network, manifest.features, manifest.calibration, device, given)
+    return network.eval()
 
 
 def _tensors(artifact: Artifact) -> dict[str, Tensor]:
     """The weights, each as the manifest's shape asks for it; raises ArtifactError."""
     expected = _expected(artifact.manifest)
     try:
-        found = dict(safetensors.deserialize(artifact.weights))
+        found = dict(safetensors.deserialize(artifact.weights))  # type: ignore[no-untyped-call] # its stubs lack it
     except safetensors.SafetensorError as error:
         raise ArtifactError(f"the weights are no safetensors: {error}") from error
     if found.keys() != expected.keys():
