@@ -20,7 +20,17 @@ from numpy.typing import NDArray
 from models.base import Advanced, DeviceFull, Series, Vector
 from models.sequence import Network
 
-__all__ = ["MISSED", "Advanced", "Calibration", "DeviceFull", "SequenceScorer", "Series", "alike", "padded", "pieces"]
+__all__ = [
+    "MISSED",
+    "Advanced",
+    "Calibration",
+    "DeviceFull",
+    "SequenceScorer",
+    "Series",
+    "alike",
+    "padded",
+    "pieces",
+]
 
 MISSED = 64
 """Missed events that a card keeps: of more, the newest."""

@@ -162,12 +162,9 @@ class Emitter:
             "currency": [event.currency for event in events],
             "body": [event.body.hex() for event in events],
             "sealed": people.sealed,
-<<<<<<< HEAD
             "rung": [basis.rung] * len(made) if basis.rung else [each.rung for each in made],
             "scores": [UNSET if each.parts is None else each.parts for each in made],
-=======
             "converted_from": [_converted(event) for event in events],
->>>>>>> main
             "warming": [list(basis.warming) if basis.warming else UNSET] * len(made),
         }
         columns |= self._of_answers([each.applied for each in made])

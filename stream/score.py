@@ -66,8 +66,8 @@ class Work:
 
     @property
     def carries(self) -> bool:
-        """Whether a network's states are on their way to the store."""
-        return self.way is not None and bool(self.way.kept)
+        """Whether what a network carries is on its way to the store."""
+        return self.way is not None
 
     def settle(self) -> None:
         """Return once all that it changed is stored; with its outputs durable, it is done then."""
@@ -104,19 +104,13 @@ class ScoreRole:
         office: LetterOffice,
         keyring: Keyring | None = None,
         grounds: Grounds | None = None,
-<<<<<<< HEAD
+        rates: Rates | None = None,
         networks: Networks | None = None,
     ) -> None:
         """`counts` tells what happened since the start, for metrics. Without a keyring nothing is personal.
 
-        Without `grounds` all rests on the pipeline's store, and without `networks` no network is asked.
-=======
-        rates: Rates | None = None,
-    ) -> None:
-        """`counts` tells what happened since the start, for metrics. Without a keyring nothing is personal.
-
-        Without `grounds` all rests on the pipeline's store. `rates` are those of the codec, where it converts.
->>>>>>> main
+        Without `grounds` all rests on the pipeline's store, and without `networks` no network is asked. `rates` are those of
+        the codec, where it converts.
         """
         self.counts: Counter[str] = Counter()
         self.rungs: Counter[str] = Counter()  # of decisions
@@ -175,9 +169,10 @@ class ScoreRole:
         everything = [event for some in decoded for event in some]
         records = [record for each in taken for record in each.records]
         events = [event for run in runs for event in run.events]
-        ground = self._grounds.under([run.source for run in runs if run.source is not None])
+        sources = [run.source for run in runs if run.source is not None]
+        ground = self._grounds.under(sources)
         network = self._networks.under(ground.store) if self._networks is not None else None
-        way = network.begin() if network is not None else None
+        way = network.begin(sources) if network is not None else None
         with seen.stage("pack"):
             batch = ground.store.batch(runs)
         return Work(records, everything, events, batch, self._seals, ground.basis, seen, way)

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from features.carried import UNTOLD, Carried, Kept
 from features.events import Event, Transaction
-from features.store import Applied, Batch, FeatureStore
+from features.store import Applied, Batch, FeatureStore, Source
 from models.base import Advanced, SequenceModel, Series, Vector
 
 Step = Callable[[Sequence[Series]], Sequence[Advanced | None]]
@@ -84,10 +84,13 @@ class SequencePart:
         self._answers: dict[str, tuple[float, int]] = {}  # by event
         store.carry(self._entity, network)
 
-    def begin(self) -> Way:
-        """A batch's way; to be called before the store is given it. In the order of the batches."""
+    def begin(self, sources: Sequence[Source] = ()) -> Way:
+        """A batch's way; to be called before the store is given it. In the order of the batches.
+
+        `sources` are what it comes from: the store keeps how far the network has seen them.
+        """
         self._begun += 1
-        return Way(self, self._begun)
+        return Way(self, self._begun, sources)
 
     # --- what a way does
 
@@ -158,8 +161,6 @@ class SequencePart:
         return Advanced(self.model.missing(series), [UNTOLD] * len(series.vectors))
 
     def _keep(self, way: Way, stretches: Sequence[Stretch], made: Sequence[Advanced]) -> None:
-        if not stretches:
-            return
         kept = [
             Kept(
                 each.value,
@@ -177,7 +178,7 @@ class SequencePart:
                 self._answers[event_id] = answer, way.number
         way.kept = kept
         self._ways.append(way)
-        self.store.keep(kept)
+        self.store.keep(kept, way.sources)
 
     def _let_go(self, number: int) -> None:
         """Forget what every batch from this one on finds in the store."""
@@ -192,12 +193,12 @@ class SequencePart:
 class Way:
     """A batch on its way past the network. Batches are applied, read and settled each in their order."""
 
-    __slots__ = ("_part", "kept", "number", "until")
+    __slots__ = ("_part", "kept", "number", "sources", "until")
 
-    def __init__(self, part: SequencePart, number: int) -> None:
+    def __init__(self, part: SequencePart, number: int, sources: Sequence[Source]) -> None:
         """The `number`th of a part."""
         self._part = part
-        self.number = number
+        self.number, self.sources = number, sources
         self.kept: Sequence[Kept] = ()
         self.until: float = float(
             "inf"
@@ -216,9 +217,11 @@ class Way:
         return self._part.read(self, events, applied)
 
     def settle(self) -> None:
-        """Return once the states of this batch are stored: only then it is done."""
-        if self.kept:
+        """Return once the states of this batch are stored: only then it is done. Raises StoreBehind where some were lost."""
+        if self.kept or self.sources:
             self._part.settle(self)
+        else:
+            self.until = 0
 
 
 def narrowing(names: Sequence[str], features: Sequence[str]) -> Narrow:

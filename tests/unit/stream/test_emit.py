@@ -80,11 +80,8 @@ def plainly(made, personal, seals):
         approximate=applied.approximate,
         count_error=applied.error if applied.approximate else UNSET,
         sealed=sealed or UNSET,
-<<<<<<< HEAD
         scores=UNSET if made.parts is None else made.parts,
-=======
         converted_from=converted_from(event.converted),
->>>>>>> main
     )
 
 
