@@ -162,6 +162,7 @@ class Emitter:
             "currency": [event.currency for event in events],
             "body": [event.body.hex() for event in events],
             "sealed": people.sealed,
+            "scores": [UNSET if each.parts is None else each.parts for each in made],
             "warming": [list(basis.warming) if basis.warming else UNSET] * len(made),
         }
         columns |= self._of_answers([each.applied for each in made])
