@@ -163,6 +163,7 @@ class Emitter:
             "body": [event.body.hex() for event in events],
             "sealed": people.sealed,
             "converted_from": [_converted(event) for event in events],
+            "scores": [UNSET if each.parts is None else each.parts for each in made],
             "warming": [list(basis.warming) if basis.warming else UNSET] * len(made),
         }
         columns |= self._of_answers([each.applied for each in made])
