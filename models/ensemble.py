@@ -11,17 +11,17 @@ model had not learned; the network's is that of the decision.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
-from typing import Any, Self
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 
-from models.base import SEQUENCE, Reason, Vector
+from models.base import SEQUENCE, Reason, Scorer, Vector
 from models.baselines import Rule, RulesScorer
 from models.incremental import WORTH_COLUMNS, RiverScorer, columns_of
 from models.packing import CodecError, Packed, pack, unpack
-from models.stacking import LOG_ODDS, Column, Stack, bounded, logit
+from models.stacking import LOG_ODDS, Column, Stack, bounded, logit, sigmoids
 
 RIVER, RULES, NETWORK = PARTS = ("river", "rules", "sequence")
 """The parts, in the order of all weights."""
@@ -79,12 +79,12 @@ class EnsembleScorer:
             np.clip(self.rules.log_odds_many(columns), -LOG_ODDS, LOG_ODDS),
         ]
         if there.all():
-            return self._stacks[True].score_many([*parts, _logits(network)]).tolist()
+            return _plain(self._stacks[True].score_many([*parts, _logits(network)]))
         scores = self._stacks[False].score_many(parts)
         if there.any():
             with_network = [*(part[there] for part in parts), _logits(network[there])]
             scores[there] = self._stacks[True].score_many(with_network)
-        return scores.tolist()
+        return _plain(scores)
 
     def learn_one(self, vector: Vector, fraud: bool) -> None:
         """Learn from one event whose label has arrived: the stack from what the parts said before, then River."""
@@ -104,15 +104,25 @@ class EnsembleScorer:
         """
         log_odds = self._log_odds(vector, self.river.log_odds(vector))
         moves = self._stacks[len(log_odds) == len(PARTS)].parts_of(log_odds)
-        told: Counter[str] = Counter()
-        for move, part in zip(moves, (self.river, self.rules), strict=False):
-            for reason in part.explain_one(vector[: self._count], top=self._count):
+        told: defaultdict[str, float] = defaultdict(float)
+        explained: tuple[RiverScorer | RulesScorer, ...] = (self.river, self.rules)
+        for move, part in zip(moves, explained, strict=False):
+            for reason in part.explain_one(vector[: self._count], self._count):
                 told[reason.feature] += move * reason.weight
         if len(log_odds) == len(PARTS):
             told[SEQUENCE] = moves[2] * (log_odds[2] - self._average)
         values = dict(zip(self.features, vector, strict=True))
-        reasons = [Reason(name, values[name], weight) for name, weight in told.items()]
-        return sorted(reasons, key=lambda reason: -abs(reason.weight))[:top]
+        all_told = [Reason(name, values[name], weight) for name, weight in told.items()]
+        return sorted(all_told, key=lambda reason: -abs(reason.weight))[:top]
+
+    def parts_many(self, vectors: Sequence[Vector]) -> list[Mapping[str, float]]:
+        """By part, its own probability of fraud; of the network, whose probability stands in the vector, nothing."""
+        if not vectors:
+            return []
+        columns = columns_of(vectors)
+        rivers = sigmoids(self.river.log_odds_many(columns)).tolist()
+        rules = sigmoids(self.rules.log_odds_many(columns)).tolist()
+        return [{RIVER: river, RULES: rule} for river, rule in zip(rivers, rules, strict=True)]
 
     def weights(self, network: bool = True) -> dict[str, float]:
         """By part: what its log-odds count for, alone and in the combination; with the network's score, or without."""
@@ -132,7 +142,9 @@ class EnsembleScorer:
     def load(cls, packed: Packed) -> Self:
         """The scorer that `dump` wrote; raises CodecError for another state."""
         match packed:
-            case Packed(_, (*features, "score:sequence"), [bytes(river), rules, [without, full], average, int(count)]):
+            case Packed(
+                _, (*features, "score:sequence"), [bytes(river), rules, [without, full], average, int(count)]
+            ):
                 names = tuple(features)
             case _:
                 raise CodecError(f"this is not the state of an {cls.name} scorer")
@@ -143,6 +155,12 @@ class EnsembleScorer:
         scorer._average, scorer._averaged = average, count
         return scorer
 
+    def with_river(self, river: RiverScorer, rules: Sequence[Rule] = ()) -> Self:
+        """This ensemble's stack over another River part, which may have other features, and rules of these."""
+        made = type(self)(river.features, rules, river=river)
+        made._stacks, made._average, made._averaged = self._stacks, self._average, self._averaged
+        return made
+
     def _log_odds(self, vector: Vector, river: float) -> list[float]:
         """Of each part that is there."""
         network = vector[self._count]
@@ -150,11 +168,28 @@ class EnsembleScorer:
         return both if math.isnan(network) else [*both, logit(network)]
 
 
+def taken_over(old: Scorer, new: Scorer) -> Scorer:
+    """What `old` has learned, in the parts of `new`, which knows nothing: one of the two may have a network, or both, or none.
+
+    Where there was no network the stack begins; where there is none any more the online model goes on alone.
+    """
+    if not isinstance(new, EnsembleScorer):
+        return old.river if isinstance(old, EnsembleScorer) else old
+    if isinstance(old, EnsembleScorer):
+        return old.with_river(old.river, new.rules.rules)
+    return new.with_river(old, new.rules.rules) if isinstance(old, RiverScorer) else new
+
+
 def _river(data: bytes, features: tuple[str, ...]) -> RiverScorer:
     packed = unpack(data)
     if packed.kind != RiverScorer.name or packed.features != features:
         raise CodecError("what should be the River part of an ensemble is something else")
     return RiverScorer.load(packed)
+
+
+def _plain(scores: Column) -> list[float]:
+    told: list[float] = scores.tolist()
+    return told
 
 
 def _logits(probabilities: Column) -> Column:

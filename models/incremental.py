@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, starmap
 from struct import Struct
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +90,7 @@ class RiverScorer:
 
     def log_odds(self, vector: Vector) -> float:
         """The log-odds of one event's score; of the vector only the values of the scorer's features are read."""
-        total = self.model.intercept
+        total: float = self.model.intercept
         for edges, weights, value in zip(self.bins.edges, self._weights(), vector, strict=False):
             total += weights[bisect_right(edges, value)]
         return total
@@ -112,7 +112,8 @@ class RiverScorer:
 
         Only the bins that the event falls into are added up, where laying out all of them costs more than learning does.
         """
-        total, learned = self.model.intercept, self.model._weights
+        total: float = self.model.intercept
+        learned: Any = self.model._weights
         for keys, place in zip(self._keys, self._places(vector), strict=True):
             total += _weight(learned, keys[place])
         self.learn_one(vector, fraud)

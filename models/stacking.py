@@ -30,10 +30,10 @@ LOG_ODDS = 16.0
 WIDTH = 0.3
 """How sure the prior is of each weight: its standard deviation."""
 
-DRIFT = 1e-8
+DRIFT = 1e-9
 """By how much the belief in each weight widens with each label: variance."""
 
-SHARED = 1e-5
+SHARED = 1e-6
 """The part of all shares that goes round evenly at each label."""
 
 

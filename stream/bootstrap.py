@@ -18,6 +18,7 @@ from features.compute import Plan
 from features.profile import Profile
 from features.profile import load as load_profile
 from features.store import FeatureStore, InMemoryFeatureStore
+from models.base import MEASURES
 from models.snapshot import Snapshot
 from stream import watching
 from stream.broker import ensure_topics, progress_for, publisher_for, tail_for
@@ -370,9 +371,9 @@ def learn_role(config: Config) -> tuple[LearnRole, Closing]:
     profile = profile_of(config)
     ledger = Ledger.open(config.database)
     lease, giving_back = _lease(config, ledger)
-    names = profile.features.names
     snapshot = ledger.newest_snapshot(0)
     learner = _learner(profile, snapshot)
+    names = learner.scorer.features
     models = publishing(config)
     learner.number = models.resume(snapshot)
     clock_us = 0
@@ -415,24 +416,34 @@ def _lease(config: Config, ledger: Ledger) -> tuple[int, Closing]:
 
 
 def new_learner(profile: Profile) -> Learner:
-    """A learner that knows nothing yet."""
+    """A learner that knows nothing yet: of an ensemble, where the profile has a network."""
+    from models.ensemble import EnsembleScorer
     from models.incremental import RiverScorer
+    from stream.thumb import rules_of
 
+    features, network = profile.features, has_network(profile)
     return Learner(
-        RiverScorer(profile.features.names),
+        EnsembleScorer(features.names, rules_of(features)) if network else RiverScorer(features.names),
         AlertBudget(profile.alerts_per_day),
         features_version=profile.features_version,
-        hashes=profile.features.hashes,
+        hashes={**features.hashes, **MEASURES} if network else features.hashes,
     )
+
+
+def has_network(profile: Profile) -> bool:
+    """Whether a network's score is one of the parts."""
+    return getattr(profile, "sequence", None) is not None
 
 
 def _learner(profile: Profile, newest: Snapshot | None) -> Learner:
     """The learner that goes on from the newest snapshot, as far as it fits the profile's features."""
     learner = new_learner(profile)
     if newest is not None:
+        from models.ensemble import taken_over
+
         scorer = resumed(newest, profile.features_version, profile.features.hashes)
         if scorer is not None:
-            learner.resume(scorer, newest.learned)
+            learner.resume(taken_over(scorer, learner.scorer), newest.learned)
     return learner
 
 

@@ -36,6 +36,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, gc=False):
     converted_from: ConvertedRecord | msgspec.UnsetType = (
         msgspec.UNSET
     )  # where the amount came in another currency
+    scores: dict[str, float] | msgspec.UnsetType = msgspec.UNSET  # with a network: of the parts that scored
     v: int = 1
 
 
