@@ -32,7 +32,6 @@ class DecisionRecord(msgspec.Struct, frozen=True, gc=False):
     sealed: dict[str, str] | msgspec.UnsetType = msgspec.UNSET  # personal entities: base64 of an envelope
     warming: list[str] | msgspec.UnsetType = msgspec.UNSET  # features that are still being filled
     shards: dict[str, int] | msgspec.UnsetType = msgspec.UNSET  # on a cluster: features.shards.numbers_of
-    scores: dict[str, float] | msgspec.UnsetType = msgspec.UNSET  # with a network: of the parts that scored
     converted_from: ConvertedRecord | msgspec.UnsetType = (
         msgspec.UNSET
     )  # where the amount came in another currency

@@ -163,7 +163,6 @@ class Emitter:
             "body": [event.body.hex() for event in events],
             "sealed": people.sealed,
             "rung": [basis.rung] * len(made) if basis.rung else [each.rung for each in made],
-            "scores": [UNSET if each.parts is None else each.parts for each in made],
             "converted_from": [_converted(event) for event in events],
             "scores": [UNSET if each.parts is None else each.parts for each in made],
             "warming": [list(basis.warming) if basis.warming else UNSET] * len(made),
