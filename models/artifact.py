@@ -40,7 +40,16 @@ from models.manifest import (
 )
 from models.sequence import Network
 
-__all__ = ["Artifact", "ArtifactError", "Manifest", "artifact_of", "load", "scorer_of"]
+__all__ = [
+    "Artifact",
+    "ArtifactError",
+    "Manifest",
+    "artifact_of",
+    "load",
+    "network_of",
+    "parts_of",
+    "scorer_of",
+]
 
 NAME = "sequence"
 """How a network is called where nobody chose another name: decisions, metrics and the topic's key."""
@@ -83,11 +92,9 @@ class Artifact(msgspec.Struct, frozen=True):
     @classmethod
     def read(cls, folder: Path) -> Self:
         """The network in a folder; raises ArtifactError for one that is not whole and sound. No signature is checked."""
-        written = _read(folder / MANIFEST_FILE, MANIFEST_BYTES)
+        written, signature = parts_of(folder)
         manifest = Manifest.decode(written)
         weights = _read(folder / WEIGHTS_FILE, _most(manifest))
-        signed = folder / SIGNATURE_FILE
-        signature = _read(signed, SIGNATURE_BYTES) if signed.exists() else b""
         return cls(manifest, written, weights, signature)._checked()
 
     def pack(self) -> bytes:
@@ -125,6 +132,13 @@ class Artifact(msgspec.Struct, frozen=True):
                 "or belong to another network"
             )
         return self
+
+
+def parts_of(folder: Path) -> tuple[bytes, bytes]:
+    """A manifest's bytes and what signs them, b"" for nothing, before any of it is looked at. Raises ArtifactError."""
+    signature = folder / SIGNATURE_FILE
+    written = _read(folder / MANIFEST_FILE, MANIFEST_BYTES)
+    return written, _read(signature, SIGNATURE_BYTES) if signature.exists() else b""
 
 
 def artifact_of(
