@@ -22,6 +22,7 @@ class Kind(StrEnum):
     NIGHT = "night"  # 1.0 from midnight to 6 in the profile's zone
     HOUR = "hour"  # 0..23 in the profile's zone
     NUMBER = "number"  # a mapped number field; NaN where the event has none
+    CATEGORY = "category"  # which of `size` numbers stands for its value of `field`: see `parts.category`
     # of an entity's events: those that had arrived, nothing later than this event's time, this event included
     COUNT = "count"
     SUM = "sum"  # of amounts
@@ -52,6 +53,10 @@ class Kind(StrEnum):
     )
     DECAYED_SUM = "decayed_sum"  # of amounts, likewise
     GAP_STD = "gap_std"  # standard deviation of the seconds between events, this one included; NaN of fewer than two gaps
+    PAST_AGE = (
+        "past_age"  # seconds since the `last`-th event before this one; NaN where there are not so many
+    )
+    PAST_AMOUNT = "past_amount"  # its amount, in major units; NaN likewise
     # of the labels of an entity's events, by their arrival: those in (arrival - window, arrival]
     LABELS = "labels"  # how many arrived
     FRAUDS = "frauds"  # how many of them say fraud
@@ -87,6 +92,8 @@ RECENT = frozenset(
         Kind.DECAYED_COUNT,
         Kind.DECAYED_SUM,
         Kind.GAP_STD,
+        Kind.PAST_AGE,
+        Kind.PAST_AMOUNT,
     }
 )
 """Kinds that look at the last events one by one."""
@@ -95,7 +102,7 @@ DECAYING = frozenset({Kind.CUSUM, Kind.PEAK, Kind.DECAYED_COUNT, Kind.DECAYED_SU
 """Kinds in which an event counts for less as it ages."""
 
 OF_AMOUNTS = frozenset({Kind.SUM, Kind.MEAN, Kind.STD, Kind.MIN, Kind.MAX, Kind.RATIO, Kind.ZSCORE}) | (
-    RECENT - {Kind.DECAYED_COUNT, Kind.GAP_STD}
+    RECENT - {Kind.DECAYED_COUNT, Kind.GAP_STD}  # ages too: of one currency with the amounts beside them
 )
 """Kinds that look at the amounts of several events."""
 
@@ -118,13 +125,14 @@ class Feature(msgspec.Struct, frozen=True):
     against_us: int = 0  # VELOCITY: the longer window
     where: tuple[str, str] = ("", "")  # only of events whose field has this value
     same: tuple[str, ...] = ()  # only of events that have this event's values of these fields
-    last: int = 0  # kinds of RECENT: how many events
+    last: int = 0  # kinds of RECENT: how many events; those of PAST: which one, the newest is 1
     half_life_us: int = 0  # kinds of DECAYING
     place: tuple[str, str] = (
         "",
         "",
     )  # kinds of PLACES: the number fields of latitude and longitude, in degrees
     prior: tuple[int, int] = (0, 0)  # RISK: (frauds, labels) that count as if they had arrived
+    size: int = 0  # CATEGORY: how many numbers
 
 
 class FeatureSet(msgspec.Struct, frozen=True):
@@ -136,6 +144,7 @@ class FeatureSet(msgspec.Struct, frozen=True):
     remember_us: int = 7 * DAY_US  # ids are remembered, and late events applied, for so long
     records: int = 10_000  # exact windows hold so many records of one entity
     label_horizon_us: int = 30 * DAY_US  # labels that come longer after their event change no feature
+    convert_to: str = ""  # the currency into which all amounts are converted; "": each is in its own
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -143,9 +152,16 @@ class FeatureSet(msgspec.Struct, frozen=True):
         return tuple(feature.name for feature in self.features)
 
     @property
+    def categories(self) -> dict[str, int]:
+        """By name: the features whose values have no order, and how many values there are."""
+        return {feature.name: feature.size for feature in self.features if feature.kind is Kind.CATEGORY}
+
+    @property
     def hashes(self) -> dict[str, str]:
         """By name, in the order of every vector: what each feature measures, as `feature_hash` says."""
-        return {feature.name: feature_hash(feature, self.timezone) for feature in self.features}
+        return {
+            feature.name: feature_hash(feature, self.timezone, self.convert_to) for feature in self.features
+        }
 
     @property
     def version(self) -> str:
@@ -155,8 +171,8 @@ class FeatureSet(msgspec.Struct, frozen=True):
         )
 
 
-def feature_hash(feature: Feature, timezone: str = "UTC") -> str:
-    """The short hash of what one feature measures; `timezone` counts only where the value depends on it.
+def feature_hash(feature: Feature, timezone: str = "UTC", convert_to: str = "") -> str:
+    """The short hash of what one feature measures; `timezone` and `convert_to` count only where the value depends on them.
 
     The words for people are left out: mending a phrase refuses no model.
 
@@ -169,9 +185,11 @@ def feature_hash(feature: Feature, timezone: str = "UTC") -> str:
     unset = Feature("", feature.kind)
     more = [
         [name, value]
-        for name in ("against_us", "where", "same", "last", "half_life_us", "prior", "place")
+        for name in ("against_us", "where", "same", "last", "half_life_us", "prior", "place", "size")
         if (value := getattr(feature, name)) != getattr(unset, name)
     ]
+    if convert_to and feature.kind in OF_AMOUNTS | {Kind.AMOUNT}:
+        more.append(["convert_to", convert_to])
     return _digest(
         feature.name, feature.kind.value, feature.entity, feature.window_us, feature.field, zone, *more
     )

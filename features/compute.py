@@ -27,7 +27,7 @@ from features.entity_plan import EntityPlan
 from features.events import Transaction, to_datetime
 from features.folds import MILLION, NEVER
 from features.money import EXPONENTS
-from features.parts import Part, Text, part_of, text_reader
+from features.parts import Part, Text, category, part_of, text_reader
 from features.places import of_places, place_reader
 from features.recent import of_the_last
 from features.windows import Shape
@@ -48,7 +48,7 @@ MAX_RECENT = 64
 """So many records can be told one by one, of each part of an entity."""
 
 OF_LABELS = frozenset({Kind.LABELS, Kind.FRAUDS, Kind.RISK, Kind.SINCE_FIRST_FRAUD}) | RUNS
-ALONE = frozenset({Kind.AMOUNT, Kind.NUMBER, Kind.WEEKEND, Kind.NIGHT, Kind.HOUR})
+ALONE = frozenset({Kind.AMOUNT, Kind.NUMBER, Kind.CATEGORY, Kind.WEEKEND, Kind.NIGHT, Kind.HOUR})
 OF_EVENTS = frozenset(Kind) - OF_LABELS - ALONE
 WITHOUT_WINDOW = frozenset({Kind.SINCE_LAST, Kind.SINCE_FIRST, Kind.SINCE_FIRST_FRAUD}) | RECENT | PLACES
 EXTREMES = frozenset({Kind.MIN, Kind.MAX})
@@ -127,6 +127,8 @@ class Plan:
         return lambda event: read(event) == value
 
     def _compute(self, feature: Feature) -> Compute:
+        if feature.kind is Kind.CATEGORY:
+            return _category(self._reader(feature.field), feature.size)
         if not feature.entity:
             return _of_the_event(feature, self._local)
         at = next(i for i, each in enumerate(self.entities) if each.part == part_of(feature))
@@ -401,6 +403,11 @@ def _of_the_event(feature: Feature, local: Callable[[int], int]) -> Compute:
         case Kind.HOUR:
             return lambda event, raw, scale: float(local(event.time_us) % DAY_US // HOUR_US)
     raise ValueError(f"the feature {feature.name} ({feature.kind}) must name an entity")
+
+
+def _category(read: Text, size: int) -> Compute:
+    known = lru_cache(maxsize=1 << 16)(lambda text: float(category(text, size)))
+    return lambda event, raw, scale: known(read(event))
 
 
 def _number(field: str) -> Compute:

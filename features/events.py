@@ -18,6 +18,15 @@ MAX_AMOUNT = 1 << 62
 """No amount's absolute value, in minor units, reaches this."""
 
 
+class Converted(msgspec.Struct, frozen=True, gc=False):
+    """What an amount was before it was converted, and by which rate."""
+
+    amount: int  # minor units of `currency`
+    currency: str  # ISO 4217
+    rate: str  # major units of the event's currency for one of `currency`: decimal digits
+    at_us: int  # of when the rate is
+
+
 class Transaction(msgspec.Struct, frozen=True, gc=False):
     """One payment (or claim, or login) as the profile maps it."""
 
@@ -29,6 +38,7 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     entities: tuple[str, ...]  # one value per entity, in the profile's order; "" where the event names none
     fields: Mapping[str, str | float]  # the profile's other mapped fields: texts and numbers
     body: bytes  # 8-byte digest of the mapped content: the same id with another body is refused
+    converted: Converted | None = None  # where its currency was another; the digest is of what came
 
     @property
     def time(self) -> datetime:

@@ -56,11 +56,12 @@ class Live(Protocol):
 
 
 def mapping_hash(source: Source) -> str:
-    """The short hash of how a profile makes events of a source's fields: two that agree give an event the same body."""
-    of = (
+    """The short hash of how a profile makes events of a source's fields: two that agree give an event the same body and amount."""
+    of: tuple[object, ...] = (
         [source.event_id, source.time, source.unit, source.timezone, source.amount],
         [source.currency, source.currency_field, source.entities, source.texts, source.numbers],
     )
+    of = (*of, [source.convert_to]) if source.convert_to else of
     return blake2b(msgspec.json.encode(of), digest_size=8).hexdigest()
 
 

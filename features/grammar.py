@@ -1,6 +1,6 @@
 """The grammar of a profile's ``declare`` lines: one line each, several windows make several features.
 
-amount | weekend | night | hour | number FIELD
+amount | weekend | night | hour | number FIELD | category FIELD into N
 count | gap | labels | frauds | risk                         by ENTITY over WINDOW...
 run of frauds | run of legitimate | run age                  by ENTITY over WINDOW...
 since fraud | since legitimate                               by ENTITY over WINDOW...
@@ -10,7 +10,7 @@ velocity                                                     by ENTITY over WIND
 since last | since first | since first fraud                 by ENTITY
 speed | distance                                             by ENTITY from LATITUDE LONGITUDE
 rank | typical  [of] amount                                  by ENTITY over last N
-gap spread                                                   by ENTITY over last N
+gap spread | history                                         by ENTITY over last N
 cusum | peak [of] amount, decayed count | decayed sum        by ENTITY over last N halving DURATION
 
 FIELD is an entity, a field of [source] texts, or `hour` or `weekday` of the event. A risk may end with `prior 1/50`: as if of
@@ -30,156 +30,28 @@ import msgspec
 from features.catalogue import CALENDAR, CURRENCY, DECAYING, SECOND_US, Feature, Kind
 from features.catalogue import OF_AMOUNTS as MONEY
 from features.parts import Part
+from features.vocabulary import (
+    ALONE,
+    CATEGORY_WORDS,
+    OF_AMOUNTS,
+    OF_EVENTS,
+    OF_VALUES,
+    PAST,
+    PLACED,
+    RECENT,
+    RECENT_VERBS,
+    RUNS,
+    SINCE,
+    SINCE_LABELS,
+    VELOCITY_WORDS,
+    VERBS,
+)
 
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 UNIT_WORDS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week", "y": "year"}
 LONGEST_YEARS = 100
+MOST_CATEGORIES = 1 << 20
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
-
-ALONE = {
-    "amount": (Kind.AMOUNT, "the amount of this event, in major units"),
-    "weekend": (Kind.WEEKEND, "1 if this event falls on a Saturday or Sunday ({zone})"),
-    "night": (Kind.NIGHT, "1 if this event falls between midnight and 6 in the morning ({zone})"),
-    "hour": (Kind.HOUR, "the hour of the day of this event, 0 to 23 ({zone})"),
-}
-OF_AMOUNTS = {
-    "sum": (Kind.SUM, "sum of the amounts of this {entity}'s events in the last {window}, this one included"),
-    "mean": (Kind.MEAN, "mean amount of this {entity}'s events in the last {window}, this one included"),
-    "std": (
-        Kind.STD,
-        "standard deviation of the amounts of this {entity}'s events in the last {window}, this one included",
-    ),
-    "min": (Kind.MIN, "lowest amount of this {entity}'s events in the last {window}, this one included"),
-    "max": (Kind.MAX, "highest amount of this {entity}'s events in the last {window}, this one included"),
-    "ratio": (
-        Kind.RATIO,
-        "this amount against the mean of this {entity}'s earlier events in the last {window}",
-    ),
-    "zscore": (
-        Kind.ZSCORE,
-        "how far this amount is from the mean of this {entity}'s earlier events in the last {window}, in their standard deviations",
-    ),
-}
-OF_EVENTS = {
-    "count": (Kind.COUNT, "number of this {entity}'s events in the last {window}, this one included"),
-    "gap": (Kind.GAP, "mean seconds between this {entity}'s events of the last {window}, this one included"),
-    "labels": (Kind.LABELS, "number of labels of this {entity}'s events that arrived in the last {window}"),
-    "frauds": (
-        Kind.FRAUDS,
-        "number of frauds among the labels of this {entity}'s events that arrived in the last {window}",
-    ),
-    "risk": (
-        Kind.RISK,
-        "share of frauds among the labels of this {entity}'s events that arrived in the last {window}",
-    ),
-}
-OF_VALUES = {
-    "distinct": (
-        Kind.DISTINCT,
-        "number of different values of {field} in this {entity}'s events in the last {window}",
-    ),
-    "entropy": (
-        Kind.ENTROPY,
-        "how mixed {field} is in this {entity}'s events in the last {window}, in bits (0: always the same)",
-    ),
-    "share": (
-        Kind.SHARE,
-        "share of this {entity}'s events in the last {window} that have this event's {field}, this one included",
-    ),
-    "new": (
-        Kind.NEW,
-        "1 if none of this {entity}'s earlier events in the last {window} has this event's {field}",
-    ),
-}
-RUNS = {
-    "of frauds": (
-        Kind.FRAUD_RUN,
-        "fraud_run",
-        "number of frauds in a row that are the last labels of this {entity}, of the last {window}",
-    ),
-    "of legitimate": (
-        Kind.LEGITIMATE_RUN,
-        "legitimate_run",
-        "number of legitimate labels in a row that are the last of this {entity}, of the last {window}",
-    ),
-    "age": (
-        Kind.RUN_AGE,
-        "run_age",
-        "seconds since the first of the frauds in a row that are the last labels of this {entity}, at most {window}",
-    ),
-}
-SINCE_LABELS = {
-    "fraud": (
-        Kind.SINCE_FRAUD,
-        "seconds since this {entity}'s last fraud that was labelled in the last {window}",
-    ),
-    "legitimate": (
-        Kind.SINCE_LEGITIMATE,
-        "seconds since this {entity}'s last legitimate label of the last {window}",
-    ),
-}
-RECENT = {
-    "rank amount": (
-        Kind.RANK,
-        "rank_amount",
-        "share of this {entity}'s last {last} events whose amount was lower than this one's",
-    ),
-    "typical amount": (
-        Kind.TYPICAL,
-        "typical_amount",
-        "this amount against the median of this {entity}'s last {last} events",
-    ),
-    "gap spread": (
-        Kind.GAP_STD,
-        "gap_spread",
-        "how much the seconds between this {entity}'s last {last} events differ (standard deviation)",
-    ),
-    "cusum amount": (
-        Kind.CUSUM,
-        "cusum_amount",
-        "how surprisingly high the amounts of this {entity}'s last {last} events were in a row, halved every {half}",
-    ),
-    "peak amount": (
-        Kind.PEAK,
-        "peak_amount",
-        "highest amount of this {entity}'s last {last} events before this one against their median, halved every {half}",
-    ),
-    "decayed count": (
-        Kind.DECAYED_COUNT,
-        "decayed_count",
-        "number of this {entity}'s last {last} events, each half as much for every {half} of its age",
-    ),
-    "decayed sum": (
-        Kind.DECAYED_SUM,
-        "decayed_sum",
-        "sum of the amounts of this {entity}'s last {last} events, each half as much for every {half} of its age",
-    ),
-}
-VELOCITY_WORDS = (
-    "how many times as often this {entity} has events in the last {window} as in the last {longer}"
-)
-SINCE = {
-    "last": (Kind.SINCE_LAST, "seconds since this {entity}'s last event"),
-    "first": (Kind.SINCE_FIRST, "seconds since this {entity}'s first event"),
-    "first fraud": (Kind.SINCE_FIRST_FRAUD, "seconds since this {entity}'s first fraud was labelled"),
-}
-PLACED = {
-    "speed": (Kind.SPEED, "km/h from the place of this {entity}'s event before to that of this one"),
-    "distance": (Kind.DISTANCE, "km from the place of this {entity}'s event before to that of this one"),
-}
-RECENT_VERBS = ("rank", "typical", "cusum", "peak", "decayed")
-VERBS = (
-    *ALONE,
-    "number",
-    *OF_AMOUNTS,
-    *OF_EVENTS,
-    *OF_VALUES,
-    *RECENT_VERBS,
-    "velocity",
-    *PLACED,
-    "run",
-    "since",
-)
 
 
 class DeclarationError(ValueError):
@@ -237,6 +109,10 @@ class _Line:
             return self._alone(verb, rest)
         if verb == "number":
             return self._number(rest)
+        if verb == "category":
+            return self._category(rest)
+        if verb == "history":
+            return self._history(rest)
         if verb in OF_AMOUNTS:
             return self._windowed(*OF_AMOUNTS[verb], f"{verb}_amount", self._amount(verb, rest))
         if verb in RECENT_VERBS or (verb == "gap" and rest[:1] == ["spread"]):
@@ -268,6 +144,27 @@ class _Line:
             raise self._error('write "number FIELD", with a field of [source] numbers')
         field = self._one_of(rest[0], self._scope.numbers, "a field of [source] numbers")
         return [Feature(field, Kind.NUMBER, field=field, words=f"the field {field} of this event")]
+
+    def _category(self, rest: list[str]) -> list[Feature]:
+        if len(rest) != 3 or rest[1] != "into" or not re.fullmatch("[1-9][0-9]{0,6}", rest[2]):
+            raise self._error('write "category FIELD into N", such as "category country into 64"')
+        field, size = self._field(rest[0]), int(rest[2])
+        if not 2 <= size <= MOST_CATEGORIES:
+            raise self._error(f"{size} is not between 2 and {MOST_CATEGORIES}")
+        words = CATEGORY_WORDS.format(field=rest[0], size=size, most=size - 1)
+        return [Feature(f"category_{rest[0]}", Kind.CATEGORY, field=field, size=size, words=words)]
+
+    def _history(self, rest: list[str]) -> list[Feature]:
+        part, rest = self._about(rest)
+        if rest[:2] != ["over", "last"] or len(rest) != 3 or not re.fullmatch("[1-9][0-9]{0,5}", rest[2]):
+            raise self._error('it ends with "over last N", such as "history by merchant over last 8"')
+        return [
+            msgspec.structs.replace(
+                self._feature(part, kind, words.replace("{nth}", ordinal(nth)), f"{stem}_{nth}"), last=nth
+            )
+            for nth in range(1, int(rest[2]) + 1)
+            for kind, stem, words in PAST
+        ]
 
     def _amount(self, verb: str, rest: list[str]) -> list[str]:
         without_of = rest[1:] if rest[:1] == ["of"] else rest
@@ -454,6 +351,16 @@ def _words(part: Part) -> str:
     field, value = part.where
     where = f", where {field.lstrip('@')} is {value}" if field else ""
     return where + "".join(f", of the same {each.lstrip('@')}" for each in part.same)
+
+
+def ordinal(number: int) -> str:
+    """A place in a row, for people.
+
+    >>> ordinal(1), ordinal(12), ordinal(23)
+    ('1st', '12th', '23rd')
+    """
+    ends = {1: "st", 2: "nd", 3: "rd"}
+    return f"{number}{'th' if number % 100 in (11, 12, 13) else ends.get(number % 10, 'th')}"
 
 
 def duration_us(text: str) -> int:

@@ -62,6 +62,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     amount: str
     currency: str = ""  # one code for all events
     currency_field: str | None = None  # or the field that holds it
+    convert_to: str | None = None  # the currency in which amounts count; None: each in its own
     entities: tuple[EntitySource, ...] = ()
     texts: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()

@@ -21,13 +21,14 @@ from features.located import Located, ProfileError, Table
 from features.mapping import FORMATS, EntitySource, Mapper, Source
 from features.money import EXPONENTS
 from features.readers import UNITS, Row, fraud_of
+from features.sequence_settings import SequenceSettings, sequence_settings
 from features.topic_settings import TopicSettings, looks_back_us, topic_settings
 
 __all__ = ["Profile", "ProfileError", "load", "shipped"]
 
 SHIPPED = Path(__file__).parent / "profiles"
 
-TOP = ("name", "source", "entities", "stream", "features", "policy", "topics")
+TOP = ("name", "source", "entities", "stream", "features", "policy", "topics", "sequence")
 SOURCE = (
     "format",
     "event_id",
@@ -36,6 +37,7 @@ SOURCE = (
     "timezone",
     "amount",
     "currency",
+    "convert_to",
     "label",
     "texts",
     "numbers",
@@ -63,6 +65,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     mapper: Mapper
     topics: TopicSettings = TopicSettings()
     keep_decisions_us: int | None = None  # how long SQL remembers a decision and its id; None: for ever
+    sequence: SequenceSettings | None = None  # the network beside River; None: there is none
 
     @property
     def entities(self) -> tuple[str, ...]:
@@ -73,6 +76,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     def label(self) -> str | None:
         """The files' field that holds labels; never a feature."""
         return self.source.label
+
+    @property
+    def converts(self) -> bool:
+        """Whether amounts are converted into one currency."""
+        return self.source.convert_to is not None
 
     @property
     def max_ahead_us(self) -> int:
@@ -145,6 +153,7 @@ def load(name_or_path: str | Path) -> Profile:
         mapper=Mapper(source),
         topics=topic_settings(file, features),
         keep_decisions_us=_keep_decisions(policy, features),
+        sequence=sequence_settings(file, features.names, names, partition_by),
     )
 
 
@@ -185,6 +194,7 @@ def _source(file: Located, stream: Table) -> Source:
         amount=table.text("amount"),
         currency=currency,
         currency_field=currency_field,
+        convert_to=_convert_to(table, currency),
         entities=_entities(file, stream),
         texts=table.texts("texts"),
         numbers=table.texts("numbers"),
@@ -249,6 +259,18 @@ def _currency(table: Table) -> tuple[str, str | None]:
     return code, None
 
 
+def _convert_to(table: Table, currency: str) -> str | None:
+    code = table.optional_text("convert_to")
+    if code is None:
+        return None
+    if code not in EXPONENTS:
+        problem = f"convert_to {code!r} is no ISO 4217 currency{meant(code.upper(), tuple(EXPONENTS))}"
+        raise table.error(problem, "convert_to")
+    if code == currency:
+        raise table.error(f"every amount is in {code} already: take convert_to out", "convert_to")
+    return code
+
+
 def _entities(file: Located, stream: Table) -> tuple[EntitySource, ...]:
     table = file.table("entities", None)
     for name in table.values:
@@ -304,7 +326,8 @@ def _features(file: Located, source: Source, entities: tuple[str, ...]) -> Featu
     zone = _zone(table) or source.timezone or "UTC"
     declared = table.texts("declare")
     try:
-        scope = Scope(entities, source.texts, source.numbers, zone, source.currency_field is not None)
+        several = source.currency_field is not None and source.convert_to is None
+        scope = Scope(entities, source.texts, source.numbers, zone, several)
         features = parse_all(declared, scope)
     except DeclarationError as error:
         raise table.error(str(error), "declare", error.line) from error
@@ -317,6 +340,7 @@ def _features(file: Located, source: Source, entities: tuple[str, ...]) -> Featu
         remember_us=_duration(table, "remember", "7d"),
         records=table.whole("records", 10_000),
         label_horizon_us=_duration(table, "label_horizon", "30d"),
+        convert_to=source.convert_to or "",
     )
 
 

@@ -31,6 +31,8 @@ def of_the_last(feature: Feature, at: int, inside: Callable[[Transaction], bool]
 
     `inside` tells whether the event is one of the entity's itself.
     """
+    if feature.kind in (Kind.PAST_AGE, Kind.PAST_AMOUNT):
+        return _past(feature, at + 2 * (feature.last - 1))
     ends = at + 2 * feature.last
 
     def told(raw: Raw) -> tuple[list[int], Sequence[int]]:
@@ -64,6 +66,13 @@ def of_the_last(feature: Feature, at: int, inside: Callable[[Transaction], bool]
         case Kind.CUSUM:
             return surprise
     return decayed
+
+
+def _past(feature: Feature, at: int) -> Compute:
+    """Of the event whose age stands at `at`, and its amount behind it."""
+    if feature.kind is Kind.PAST_AGE:
+        return lambda event, raw, scale: raw[at] / SECOND_US if raw[at] != NEVER else math.nan
+    return lambda event, raw, scale: raw[at + 1] / scale if raw[at] != NEVER else math.nan
 
 
 def rank(amount: int, amounts: Sequence[int]) -> float:

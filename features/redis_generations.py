@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -50,8 +51,20 @@ class RedisLive:
         return decode(told) if isinstance(told, bytes) else None
 
     def swap(self, generation: Generation) -> None:
-        """Make it the live one, at once."""
-        self._told(lambda: self._redis.set(live_key(self._prefix), encode(generation)))
+        """Make it the live one, at once; when the one before it ceased to be is noted."""
+        before = self._told(lambda: self._redis.set(live_key(self._prefix), encode(generation), get=True))
+        other = decode(before) if isinstance(before, bytes) else None
+        if other is not None and str(other) != str(generation):
+            self._told(lambda: self._redis.hset(self._left(), str(other), time.time_ns() // 1_000))
+
+    def left(self) -> dict[str, int]:
+        """By name: when generations ceased to be live, in microseconds since 1970."""
+        told: dict[bytes, bytes] = self._told(lambda: self._redis.hgetall(self._left()))
+        return {name.decode(): int(at) for name, at in told.items()}
+
+    def forget_left(self, name: str) -> None:
+        """That generation is no more."""
+        self._told(lambda: self._redis.hdel(self._left(), name))
 
     def claim(self, generation: Generation) -> None:
         """Make it the live one where none is."""
@@ -79,6 +92,10 @@ class RedisLive:
 
         self._told(give_back)
 
+    def is_held(self, name: str) -> bool:
+        """Whether somebody fills the generation of this name now."""
+        return bool(self._told(lambda: self._redis.exists(f"{self._prefix}filling:{name}")))
+
     def held(self, generation: Generation) -> dict[tuple[str, int], int]:
         """By topic and partition: how far a generation was filled."""
         base = base_key(self._prefix, generation.features)
@@ -101,6 +118,9 @@ class RedisLive:
     def _filling(self, generation: Generation) -> str:
         """Not among the stores' keys: it is nothing to be kept."""
         return f"{self._prefix}filling:{generation}"
+
+    def _left(self) -> str:
+        return f"{self._prefix}left"
 
     def _told(self, ask: Callable[[], T]) -> T:
         try:

@@ -29,7 +29,7 @@ from features.redis_patience import Patience, shown
 from features.redis_states import Asked, Carries, Command, StatesInRedis, literal, positions_of
 from features.store import Applied, Run, StoreBehind, StoreUnavailable
 
-FORMAT = 5
+FORMAT = 6
 """Of the keys and their bytes: another format has other keys."""
 
 CALL = 32
@@ -52,6 +52,7 @@ SCRIPT = "\n".join(
     for name in (
         "state",
         "logs",
+        "near",
         "folds",
         "windows",
         "readings",
@@ -63,7 +64,7 @@ SCRIPT = "\n".join(
         "apply",
     )
 )
-"""One script, told in eleven chapters: each uses what those before it define."""
+"""One script, told in twelve chapters: each uses what those before it define."""
 
 BEHIND = re.compile(r"BEHIND (\d+) (\d+) (\d+)")
 """The script's refusal: which source, how far its partition is held, and the seq."""

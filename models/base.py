@@ -12,6 +12,12 @@ import msgspec
 
 Vector = Sequence[float]
 
+SEQUENCE = "score:sequence"
+"""Stands behind an event's features for a scorer that reads it: the network's probability of fraud, NaN where it has none."""
+
+MEASURES = {SEQUENCE: "probability of fraud"}
+"""What each of such numbers measures, whichever network made it: its part of a snapshot's hashes."""
+
 
 class Reason(msgspec.Struct, frozen=True, gc=False):
     """Why a score is what it is: one feature's part in it."""

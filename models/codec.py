@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from models.base import Scorer
-from models.baselines import NullScorer, RandomScorer
+from models.baselines import NullScorer, RandomScorer, RulesScorer
+from models.ensemble import EnsembleScorer
 from models.incremental import RiverScorer
 from models.packing import CodecError, Packed, unpack
 
@@ -15,6 +16,8 @@ LOADERS: dict[str, Callable[[Packed], Scorer]] = {
     RiverScorer.name: RiverScorer.load,
     NullScorer.name: NullScorer.load,
     RandomScorer.name: RandomScorer.load,
+    RulesScorer.name: RulesScorer.load,
+    EnsembleScorer.name: EnsembleScorer.load,
 }
 
 

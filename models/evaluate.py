@@ -153,13 +153,19 @@ def handbook_folds(judged: Prequential, first_days: Sequence[int] = HANDBOOK_FIR
     Cards known to be compromised are removed: those with a fraud in the training week and, cumulatively, in
     the days up to eight before each test day. A fold without test events is left out.
     """
-    folds = []
-    for first in first_days:
-        kept = _test_week(judged, first)
-        if len(kept):
-            fraud = judged.fraud[kept]
-            folds.append(Fold(first, len(kept), int(fraud.sum()), _measured(judged, kept)))
-    return folds
+    weeks = handbook_weeks(judged, first_days)
+    return [
+        Fold(first, len(kept), int(judged.fraud[kept].sum()), _measured(judged, kept))
+        for first, kept in weeks.items()
+    ]
+
+
+def handbook_weeks(
+    judged: Prequential, first_days: Sequence[int] = HANDBOOK_FIRST_DAYS
+) -> dict[int, NDArray[np.intp]]:
+    """By a fold's first day: the places of the events that it measures."""
+    weeks = {first: _test_week(judged, first) for first in first_days}
+    return {first: kept for first, kept in weeks.items() if len(kept)}
 
 
 def mean_of(folds: Sequence[Fold]) -> Measured:

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, starmap
 from struct import Struct
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,24 +80,44 @@ class RiverScorer:
 
     def score_one(self, vector: Vector) -> float:
         """The probability of fraud of one event."""
-        total = self.model.intercept
-        for edges, weights, value in zip(self.bins.edges, self._weights(), vector, strict=False):
-            total += weights[bisect_right(edges, value)]
-        return _sigmoid(total)
+        return _sigmoid(self.log_odds(vector))
 
     def score_many(self, vectors: Sequence[Vector]) -> list[float]:
         """The same for a batch: column after column, the same additions in the same order."""
         if len(vectors) < WORTH_COLUMNS or not self.bins.edges:
             return list(map(self.score_one, vectors))
+        return list(map(_sigmoid, self.log_odds_many(columns_of(vectors)).tolist()))
+
+    def log_odds(self, vector: Vector) -> float:
+        """The log-odds of one event's score; of the vector only the values of the scorer's features are read."""
+        total: float = self.model.intercept
+        for edges, weights, value in zip(self.bins.edges, self._weights(), vector, strict=False):
+            total += weights[bisect_right(edges, value)]
+        return total
+
+    def log_odds_many(self, columns: Column) -> Column:
+        """The same of a batch as `columns_of` lays it out, a row a feature and maybe more behind them."""
         if not self._columns:
             self._columns = [
                 (np.array(edges), np.array(weights))
-                for edges, weights in zip(self.bins.edges, self._weights(), strict=True)
+                for edges, weights in zip(self.bins.edges, self._weights(), strict=bool(self.bins.edges))
             ]
-        totals = np.full(len(vectors), self.model.intercept)
-        for (edges, weights), column in zip(self._columns, _columns_of(vectors), strict=True):
+        totals = np.full(columns.shape[1], self.model.intercept)
+        for (edges, weights), column in zip(self._columns, columns, strict=False):
             totals += weights[edges.searchsorted(column, side="right")]
-        return list(map(_sigmoid, totals.tolist()))
+        return totals
+
+    def learn_scored(self, vector: Vector, fraud: bool) -> float:
+        """Learn from one event; gives the log-odds that it had just before.
+
+        Only the bins that the event falls into are added up, where laying out all of them costs more than learning does.
+        """
+        total: float = self.model.intercept
+        learned: Any = self.model._weights
+        for keys, place in zip(self._keys, self._places(vector), strict=True):
+            total += _weight(learned, keys[place])
+        self.learn_one(vector, fraud)
+        return total
 
     def learn_one(self, vector: Vector, fraud: bool) -> None:
         """Learn from one event whose label has arrived."""
@@ -154,9 +174,7 @@ class RiverScorer:
         """The tables, laid out anew if something was learned since."""
         if not self._tables:
             learned = self.model.weights
-            self._tables = [
-                [sum([learned.get(key, 0.0) for key in keys]) for keys in places] for places in self._keys
-            ]
+            self._tables = [[_weight(learned, keys) for keys in places] for places in self._keys]
             self._averages = list(map(_average, self._tables, self._counts))
         return self._tables
 
@@ -188,7 +206,12 @@ class RiverScorer:
         self.model.optimizer.g2 = defaultdict(float, steps)
 
 
-def _columns_of(vectors: Sequence[Vector]) -> Column:
+def _weight(learned: Mapping[str, float], keys: Sequence[str]) -> float:
+    """Of a narrow bin and those around it."""
+    return sum([learned.get(key, 0.0) for key in keys])
+
+
+def columns_of(vectors: Sequence[Vector]) -> Column:
     """Feature after feature; packed to bytes first, since numpy looks at each number of a list for its type."""
     rows = b"".join(starmap(Struct(f"{len(vectors[0])}d").pack, vectors))
     return np.ascontiguousarray(np.frombuffer(rows).reshape(len(vectors), -1).T)

@@ -18,6 +18,7 @@ from features.compute import Plan
 from features.profile import Profile
 from features.profile import load as load_profile
 from features.store import FeatureStore, InMemoryFeatureStore
+from models.base import MEASURES
 from models.snapshot import Snapshot
 from stream import watching
 from stream.broker import ensure_topics, progress_for, publisher_for, tail_for
@@ -38,6 +39,7 @@ from stream.letters import AsItCame, LetterOffice, as_it_came
 from stream.model_keys import KEY_FILE, TRUSTED_FILE, SigningKey, TrustedKeys
 from stream.pipeline import Pipeline
 from stream.publishing import Publishing
+from stream.rates import Rates, table_for
 from stream.readiness import (
     needs,
     refuse_closed_group,
@@ -53,14 +55,14 @@ from stream.review.people import People, refuse_other_master
 from stream.score import ScoreRole
 from stream.sealing import Sealer
 from stream.start import DATABASE, Start
-from stream.topics import KEYED, MODEL_BYTES, MODELS
+from stream.topics import KEYED, MODEL_BYTES, MODELS, RATES
 
 if TYPE_CHECKING:
     from stream.registry import SchemaRegistry
 
 logger = logging.getLogger(__name__)
 
-TOPICS = (TRANSACTIONS, LABELS, DECISIONS, ALERTS, DEAD_TRANSACTIONS, DEAD_LABELS, MODELS)
+TOPICS = (TRANSACTIONS, LABELS, DECISIONS, ALERTS, DEAD_TRANSACTIONS, DEAD_LABELS, MODELS, RATES)
 
 RECENT = 20_000
 """Decisions from which a starting learner takes its idea of a day."""
@@ -94,14 +96,15 @@ def check_log(config: Config, role: str) -> None:
         return
     from stream.kafka_admin import KafkaAdmin
 
-    pinned = config.model is not None
-    named = dict.fromkeys(name for name, _ in needs(role, pinned=pinned))
+    pinned, converts = config.model is not None, load_profile(config.profile).converts
+    named = dict.fromkeys(name for name, _ in needs(role, pinned=pinned, converts=converts))
     topics = {name: config.topic(name) for name in (*named, *KEYED)}
     needed = [topics[name] for name in named]
     with KafkaAdmin(config.broker, config.kafka) as admin:
         found = admin.partitions(topics.values())
         refuse_missing(needed, found)
-        refuse_forbidden(role, topics, admin.operations(needed), config.kafka.user, pinned=pinned)
+        allowed = admin.operations(needed)
+        refuse_forbidden(role, topics, allowed, config.kafka.user, pinned=pinned, converts=converts)
         group = group_of(config, role)
         refuse_closed_group(group, admin.group_operations(group), config.kafka.user)
     keyed = {topics[name]: found[topics[name]] for name in KEYED if topics[name] in found}
@@ -167,13 +170,24 @@ def letter_office(profile: Profile, keys: Sealer) -> LetterOffice:
     return LetterOffice(keys, keyed_by_person(profile))
 
 
-def codec_of(config: Config, profile: Profile) -> Codec:
-    """Reads what the profile says: JSON, or Avro too. Raises ConfigError where no schema registry is named for that."""
+def codec_of(config: Config, profile: Profile, rates: Rates | None = None) -> Codec:
+    """Reads what the profile says: JSON, or Avro too. Without `rates` every amount stays in its own currency.
+
+    Raises ConfigError where no schema registry is named for Avro.
+    """
     if profile.source.format != "avro":
-        return Codec(profile, prefix=config.topic_prefix)
+        return Codec(profile, prefix=config.topic_prefix, rates=rates)
     from stream.avro import AvroReader
 
-    return Codec(profile, prefix=config.topic_prefix, avro=AvroReader(schema_registry(config)))
+    return Codec(profile, prefix=config.topic_prefix, avro=AvroReader(schema_registry(config)), rates=rates)
+
+
+def rates_for(config: Config, profile: Profile) -> Rates | None:
+    """The rates on the log; None where the profile converts nothing."""
+    table = table_for(profile.source)
+    if table is None:
+        return None
+    return Rates(table, lambda: tail_for(config.broker, config.topic(RATES), config.kafka), profile.timezone)
 
 
 def event_encoder(config: Config, profile: Profile, written: str) -> Callable[[Mapping[str, object]], bytes]:
@@ -203,16 +217,18 @@ def score_role(config: Config) -> tuple[ScoreRole, Closing]:
     store, closing = features(config, profile)
     ledger = Ledger.open(config.database) if profile.personal else None
     feed = champions(config, profile)
-    grounds = settling.grounds(config, profile, store)
+    rates = rates_for(config, profile)
+    grounds = settling.grounds(config, profile, store, rates)
     taking = Periodic(config, config.snapshot_every_us) if config.snapshot_every_us else None
     role = ScoreRole(
-        codec_of(config, profile),
+        codec_of(config, profile, rates),
         Pipeline(store),
         emitter(profile, keys),
         feed,
         letter_office(profile, keys),
         Keyring(People(ledger.engine, keys), keys) if ledger else None,
         grounds,
+        rates,
     )
 
     def close() -> None:
@@ -220,6 +236,8 @@ def score_role(config: Config) -> tuple[ScoreRole, Closing]:
         if taking:
             taking.stop()
         feed.close()
+        if rates:
+            rates.close()
         if ledger:
             ledger.close()
         closing()
@@ -244,10 +262,12 @@ def forgetting(config: Config) -> tuple[Forgetting, Closing]:
 def features(config: Config, profile: Profile) -> tuple[FeatureStore, Closing]:
     """The features of a profile in Redis, or on a Redis Cluster, whether they are live or not."""
     from features.redis_cluster import ClusterFeatureStore
+    from features.redis_kept import finish
     from features.redis_nodes import is_cluster
     from features.redis_store import RedisFeatureStore
 
     url, closing = redis_for(config)
+    finish(url, store_name(config), profile.features)
     kind = ClusterFeatureStore if is_cluster(url) else RedisFeatureStore
     store = kind(url, profile.features, prefix=store_name(config), hash_key=sealer(config).hash_key())
 
@@ -351,9 +371,9 @@ def learn_role(config: Config) -> tuple[LearnRole, Closing]:
     profile = profile_of(config)
     ledger = Ledger.open(config.database)
     lease, giving_back = _lease(config, ledger)
-    names = profile.features.names
     snapshot = ledger.newest_snapshot(0)
     learner = _learner(profile, snapshot)
+    names = learner.scorer.features
     models = publishing(config)
     learner.number = models.resume(snapshot)
     clock_us = 0
@@ -396,24 +416,34 @@ def _lease(config: Config, ledger: Ledger) -> tuple[int, Closing]:
 
 
 def new_learner(profile: Profile) -> Learner:
-    """A learner that knows nothing yet."""
+    """A learner that knows nothing yet: of an ensemble, where the profile has a network."""
+    from models.ensemble import EnsembleScorer
     from models.incremental import RiverScorer
+    from stream.thumb import rules_of
 
+    features, network = profile.features, has_network(profile)
     return Learner(
-        RiverScorer(profile.features.names),
+        EnsembleScorer(features.names, rules_of(features)) if network else RiverScorer(features.names),
         AlertBudget(profile.alerts_per_day),
         features_version=profile.features_version,
-        hashes=profile.features.hashes,
+        hashes={**features.hashes, **MEASURES} if network else features.hashes,
     )
+
+
+def has_network(profile: Profile) -> bool:
+    """Whether a network's score is one of the parts."""
+    return getattr(profile, "sequence", None) is not None
 
 
 def _learner(profile: Profile, newest: Snapshot | None) -> Learner:
     """The learner that goes on from the newest snapshot, as far as it fits the profile's features."""
     learner = new_learner(profile)
     if newest is not None:
+        from models.ensemble import taken_over
+
         scorer = resumed(newest, profile.features_version, profile.features.hashes)
         if scorer is not None:
-            learner.resume(scorer, newest.learned)
+            learner.resume(taken_over(scorer, learner.scorer), newest.learned)
     return learner
 
 

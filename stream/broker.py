@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from stream.records import TP, LogReader, Progress, Publisher, Tail
 from stream.security import IN_THE_CLEAR, KafkaSecurity
-from stream.topics import DEAD_LETTER_BYTES, MODELS, Topic, models_topic
+from stream.topics import DEAD_LETTER_BYTES, MODELS, RATES, Topic, models_topic, rates_topic
 
 if TYPE_CHECKING:
     from stream.embedded.log import Log
@@ -66,7 +66,7 @@ def ensure_topics(url: str, topics: dict[str, int], security: KafkaSecurity = IN
     log = _embedded(url)
     for name, partitions in topics.items():
         log.ensure_topic(name, partitions)
-        if name.endswith(MODELS):
+        if name.endswith((MODELS, RATES)):
             log.compact(name)
     log.close()
 
@@ -75,6 +75,8 @@ def _topic(name: str, partitions: int) -> Topic:
     """Kafka's own settings, but a dead letter is larger than its event, which may be as large as the broker takes."""
     if name.endswith(MODELS):
         return models_topic(name)
+    if name.endswith(RATES):
+        return rates_topic(name)
     larger = {"max.message.bytes": str(DEAD_LETTER_BYTES)} if name.endswith(".dlq") else {}
     return Topic(name, partitions, settings=larger)
 

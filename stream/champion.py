@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from models.base import Scorer
+from models.base import MEASURES, SEQUENCE, Scorer
 from models.snapshot import Snapshot, SnapshotError
 from stream.follow import Follower
 from stream.model_keys import TrustedKeys
 from stream.pipeline import NOBODY, Champion
 from stream.records import Record, Tail
 from stream.signing import Signed, opened
+
+if TYPE_CHECKING:
+    from models.incremental import RiverScorer
 
 logger = logging.getLogger(__name__)
 
@@ -180,14 +183,17 @@ def opened_under_its_name(record: Record, trusted: TrustedKeys) -> Signed:
 def champion_of(snapshot: Snapshot, features_version: str, hashes: Mapping[str, str]) -> Champion:
     """The champion that a snapshot holds, for vectors of these features: their names in order, and what each measures.
 
+    One that reads the network's probability gets it behind the features, NaN where there is no network (any more).
+
     Raises SnapshotError if a feature that it reads is not there, or measures something else. A snapshot that does not say
     what its features measure must be of the same feature set.
     """
-    names = tuple(hashes)
-    _refuse_other_features(snapshot, features_version, hashes)
+    _refuse_other_features(snapshot, features_version, {**hashes, **MEASURES})
     from models.codec import load_scorer  # brings River, which only those who score need
     from models.narrowed import Narrowed
 
+    names = tuple([name for name in hashes if name not in MEASURES])
+    names += tuple([name for name in snapshot.features if name in MEASURES])
     scorer = load_scorer(snapshot.scorer, snapshot.features if snapshot.hashes else names)
     fitting = scorer if scorer.features == names else Narrowed(scorer, names)
     return Champion(fitting, snapshot.model_version, snapshot.threshold)
@@ -215,30 +221,44 @@ def _refuse_other_features(snapshot: Snapshot, features_version: str, hashes: Ma
 def resumed(snapshot: Snapshot, features_version: str, hashes: Mapping[str, str]) -> Scorer | None:
     """The scorer that goes on learning from a snapshot on vectors of these features; None where one must begin anew.
 
-    It keeps what it learned for the features that stayed. Raises SnapshotError for one that is damaged.
+    It keeps what it learned for the features that stayed. It is an ensemble if it was one: `models.ensemble.taken_over` gives
+    it the parts that are wanted now. Raises SnapshotError for one that is damaged.
     """
-    from models.carried import carried
     from models.codec import load_scorer
+    from models.ensemble import EnsembleScorer
     from models.incremental import RiverScorer
 
-    names = tuple(hashes)
+    names = tuple([name for name in hashes if name != SEQUENCE])
     if snapshot.features_version == features_version:
-        return load_scorer(snapshot.scorer, names)
+        return load_scorer(snapshot.scorer, (*names, SEQUENCE) if SEQUENCE in snapshot.features else names)
     reads = dict(zip(snapshot.features, snapshot.hashes, strict=False))  # empty where it does not say
-    kept = {name for name, known in reads.items() if hashes.get(name) == known}
+    kept = {name for name in names if name in reads and hashes[name] == reads[name]}
     scorer = load_scorer(snapshot.scorer, snapshot.features) if kept else None
-    if not isinstance(scorer, RiverScorer):
-        logger.warning(
-            "%s was learned on other features, none of which is declared as it was: learning begins anew",
-            snapshot.model_version,
-        )
-        return None
+    if isinstance(scorer, EnsembleScorer):
+        _say_what_stays(snapshot, names, kept)
+        return scorer.with_river(_carried(scorer.river, names, kept))
+    if isinstance(scorer, RiverScorer):
+        _say_what_stays(snapshot, names, kept)
+        return _carried(scorer, names, kept)
+    logger.warning(
+        "%s was learned on other features, none of which is declared as it was: learning begins anew",
+        snapshot.model_version,
+    )
+    return None
+
+
+def _say_what_stays(snapshot: Snapshot, names: Sequence[str], kept: Collection[str]) -> None:
     logger.warning(
         "%s goes on with %d of its %d features; new are %s",
-        *(snapshot.model_version, len(kept), len(snapshot.features)),
+        *(snapshot.model_version, len(kept), sum(name not in MEASURES for name in snapshot.features)),
         ", ".join(name for name in names if name not in kept) or "none",
     )
-    return scorer if scorer.features == names and len(kept) == len(names) else carried(scorer, names, kept)
+
+
+def _carried(river: RiverScorer, names: tuple[str, ...], kept: Collection[str]) -> RiverScorer:
+    from models.carried import carried
+
+    return river if river.features == names and len(kept) == len(names) else carried(river, names, kept)
 
 
 def champion_from_file(path: Path, features_version: str, hashes: Mapping[str, str]) -> Champion:

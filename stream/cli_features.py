@@ -15,13 +15,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from features.catalogue import RECENT, SECOND_US, Feature, Kind, feature_hash
+from features.catalogue import RECENT, SECOND_US, Feature, Kind
 from features.events import to_datetime
 from features.grammar import UNITS, duration_words
 from features.profile import Profile
 from features.profile import load as load_profile
 from stream.audit import Example, Report, Tally, differing, looks_back_us
 from stream.cli import config_of, config_options
+from stream.cli_generations import generations
 from stream.config import Config
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ UNSETTLED = (
 def register(group: click.Group) -> None:
     """Add these commands to `weir`."""
     group.add_command(features)
+    features.add_command(generations)
 
 
 @click.group("features")
@@ -105,7 +107,7 @@ def _plain(feature: Feature, profile: Profile) -> dict[str, object]:
         "words": feature.words,
         "kind": feature.kind,
         "entity": feature.entity or None,
-        "hash": feature_hash(feature, profile.features.timezone),
+        "hash": profile.features.hashes[feature.name],
         "looks_back_us": looks_back_us(feature),
         "last": feature.last or None,
     }

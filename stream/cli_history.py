@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import click
 import msgspec
 
+from features.events import Transaction
 from features.grammar import duration_us
 from features.mapping import FORMATS
 from features.profile import Profile
@@ -16,10 +18,12 @@ from features.profile import load as load_profile
 from stream import bootstrap, report
 from stream.broker import progress_for, publisher_for
 from stream.cli import config_of, config_options
-from stream.config import Config
+from stream.config import Config, ConfigError
 from stream.files import EventFile
 from stream.progress import tracking
+from stream.rates import known_from, outgoing, rates_of, table_for
 from stream.send import InStep, Sent, send
+from stream.topics import RATES as RATES_TOPIC
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUT = click.Path(dir_okay=False, writable=True, path_type=Path)
@@ -60,9 +64,17 @@ def history_options(command: Any) -> Any:
     return command
 
 
+RATES = click.option(
+    "--rates",
+    type=FILE,
+    help="rates of exchange: parquet, csv or jsonl with currency, to, rate, at, and arrived if later",
+)
+
+
 @click.command("replay")
 @click.argument("file", type=FILE)
 @history_options
+@RATES
 @click.option("--scores", type=OUT, help="write event_id, score, outcome, model_version to this parquet file")
 @click.option("--decisions", type=OUT, help="write every decision record to this jsonl file")
 @click.option("--save-model", type=OUT, help="write the last snapshot to this file, to pin it later")
@@ -74,6 +86,7 @@ def replay(
     label_delay: int,
     from_: datetime | None,
     until: datetime | None,
+    rates: Path | None,
     scores: Path | None,
     decisions: Path | None,
     save_model: Path | None,
@@ -84,7 +97,14 @@ def replay(
     """Run FILE through the same pipeline as the live stream, its labels arriving as late as they did."""
     config = config_of(given)
     profile = bootstrap.profile_of(config)
-    events = _file(file, profile, label_delay, from_, until)
+    events = EventFile(
+        file,
+        profile,
+        label_delay_us=label_delay,
+        from_us=us_of(from_),
+        until_us=us_of(until),
+        converted=_converter(profile, rates),
+    )
     run = bootstrap.replay(config, profile, scores=scores, decisions=decisions)
     with run, tracking("replay", events.total, silent=as_json) as tracker:
         for batch in events.events():
@@ -98,8 +118,9 @@ def replay(
 
 
 @click.command("send")
-@click.argument("file", type=FILE)
+@click.argument("file", type=FILE, required=False)
 @history_options
+@RATES
 @click.option("--rate", type=float, help="at most so many events a second")
 @click.option(
     "--in-step",
@@ -117,19 +138,29 @@ def replay(
 @click.option("--json", "as_json", is_flag=True, help="what was sent, as JSON")
 @config_options
 def send_file(
-    file: Path,
+    file: Path | None,
     label_delay: int,
     from_: datetime | None,
     until: datetime | None,
+    rates: Path | None,
     rate: float | None,
     in_step: int | None,
     written: str,
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Send the events of FILE, and their labels, into the stream on history's own clock."""
+    """Send the events of FILE, and their labels, into the stream on history's own clock; rates of exchange before them.
+
+    Without FILE rates are those of today: one arrives when it is sent, unless its field `arrived` says otherwise.
+    """
     config = config_of(given)
     profile = load_profile(config.profile)
+    told = _send_rates(rates, config, profile, history=file is not None) if rates else 0
+    if file is None:
+        if rates is None:
+            raise click.UsageError("name a FILE of events, or --rates")
+        click.echo(_sent(Sent(told), config, as_json))
+        return
     events = EventFile(
         file,
         profile,
@@ -147,19 +178,49 @@ def send_file(
             )
     finally:
         publisher.close()
+    sent.rates = told
     click.echo(_sent(sent, config, as_json))
 
 
+def _send_rates(file: Path, config: Config, profile: Profile, *, history: bool) -> int:
+    """Send all rates of a file, once all of it was read; gives how many."""
+    if not profile.converts:
+        raise ConfigError(
+            "the profile converts nothing: name a currency in [source] convert_to, or leave out --rates"
+        )
+    out = [
+        outgoing(rate, on_its_own_clock=history or told) for rate, told in rates_of(file, profile.timezone)
+    ]
+    publisher = publisher_for(config.broker, config.kafka)
+    try:
+        publisher.publish(config.topic(RATES_TOPIC), out)
+    finally:
+        publisher.close()
+    return len(out)
+
+
 def _sent(sent: Sent, config: Config, as_json: bool) -> str:
+    rates = {"rates": sent.rates} if sent.rates else {}
     if as_json:
-        return msgspec.json.encode({"events": sent.events, "labels": sent.labels}).decode()
-    return f"sent {sent.events:,} events and {sent.labels:,} labels to {config.shown()['broker']}"
+        return msgspec.json.encode({"events": sent.events, "labels": sent.labels, **rates}).decode()
+    first = f"{sent.rates:,} rates, " if rates else ""
+    return f"sent {first}{sent.events:,} events and {sent.labels:,} labels to {config.shown()['broker']}"
 
 
-def _file(
-    file: Path, profile: Profile, label_delay: int, from_: datetime | None, until: datetime | None
-) -> EventFile:
-    return EventFile(file, profile, label_delay_us=label_delay, from_us=us_of(from_), until_us=us_of(until))
+def _converter(profile: Profile, rates: Path | None) -> Callable[[Transaction], Transaction] | None:
+    """What converts a file's events, where the profile asks for it; rates that nothing asks for are a mistake."""
+    table = table_for(profile.source)
+    if table is None:
+        if rates:
+            raise ConfigError(
+                "the profile converts nothing: name a currency in [source] convert_to, or leave out --rates"
+            )
+        return None
+    if rates is None:
+        raise ConfigError(
+            f"the profile converts into {table.to}: name the rates that had arrived with --rates FILE"
+        )
+    return known_from(rates, table, profile.timezone).converted
 
 
 def us_of(when: datetime | None) -> int | None:

@@ -52,9 +52,12 @@ def dead_letters_list(as_json: bool, limit: int, **given: Any) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="send this file's bytes instead",
 )
+@click.option(
+    "--now", is_flag=True, help="it arrives now: for one that lacked a rate of exchange that has come since"
+)
 @config_options
-def dead_letters_replay(place: str, mended: Path | None, **given: Any) -> None:
-    """Send the dead letter at PLACE (TOPIC/PARTITION@OFFSET, as listed) into its topic once more."""
+def dead_letters_replay(place: str, mended: Path | None, now: bool, **given: Any) -> None:
+    """Send the dead letter at PLACE (TOPIC/PARTITION@OFFSET, as listed) into its topic once more, as having arrived when it did."""
     config = config_of(given)
     letter = Ledger.open(config.database).dead_letter(place)
     if letter is None:
@@ -63,8 +66,8 @@ def dead_letters_replay(place: str, mended: Path | None, **given: Any) -> None:
     value = mended.read_bytes() if mended else came.value
     publisher = publisher_for(config.broker, config.kafka)
     try:
-        record = Outgoing(came.key, value, ((ARRIVED, b"%d" % letter.at_us),))
-        publisher.publish(config.topic(letter.topic), [record])
+        arrived = () if now else ((ARRIVED, b"%d" % letter.at_us),)
+        publisher.publish(config.topic(letter.topic), [Outgoing(came.key, value, arrived)])
     finally:
         publisher.close()
     click.echo(f"sent {place} to {letter.topic} again")

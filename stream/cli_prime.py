@@ -45,7 +45,8 @@ def prime(
     config = config_of(given)
     bootstrap.prepare(config)
     profile = bootstrap.profile_of(config)
-    past = history(file, profile, label_delay, us_of(from_), us_of(until)) if file else None
+    rates = bootstrap.rates_for(config, profile)
+    past = history(file, profile, label_delay, us_of(from_), us_of(until), rates) if file else None
     done: Primed = fill(
         config,
         profile,

@@ -82,10 +82,11 @@ def _create_embedded(config: Config, partitions: int | None, as_json: bool) -> N
 
 
 def _wanted(config: Config, partitions: int | None) -> list[Topic]:
-    settings = load_profile(config.profile).topics
+    profile = load_profile(config.profile)
+    settings = profile.topics
     if partitions:
         settings = msgspec.structs.replace(settings, partitions=partitions)
-    return wanted(settings, config.topic_prefix)
+    return wanted(settings, config.topic_prefix, converts=profile.converts)
 
 
 def _show(

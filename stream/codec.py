@@ -16,17 +16,19 @@ from features.columns import Columns, text_columns, time_columns
 from features.events import Label, Transaction, to_us
 from features.faults import FieldError, masked, shortened, shown
 from features.profile import Profile
+from features.rates import NoRate
 from features.readers import Row, text_reader, time_reader
 from stream.decisions import LABELS, LabelRecord
 from stream.faulty import RecordError, refuse, refuse_repeated
 from stream.keyring import Pair
-from stream.letters import FIELD, RECORD, DeadLetter, text_of
+from stream.letters import FIELD, RATE, RECORD, DeadLetter, text_of
 from stream.records import ARRIVED, Record
 from stream.shapes import MALFORMED, Odd, Shapes, Table
 from stream.wire import SCHEMA, WireError, decode, encode
 
 if TYPE_CHECKING:
     from stream.avro import AvroReader
+    from stream.rates import Rates
 
 __all__ = ["Codec", "DeadLetter", "Decoded", "RecordError", "WireError", "arrival_us", "decode", "encode"]
 
@@ -69,8 +71,11 @@ class Codec:
         prefix: str = "",
         max_bytes: int = MAX_BYTES,
         avro: AvroReader | None = None,
+        rates: Rates | None = None,
     ) -> None:
         """`prefix` is the tenant's, taken off topics.
+
+        With `rates` amounts are converted by those that had arrived; without, each stays in its currency.
 
         With `avro` a record that begins with a zero byte is read by it; without, it is refused.
 
@@ -87,12 +92,18 @@ class Codec:
         self._prefix = prefix
         self._max_bytes = max_bytes
         self._avro = avro
+        self._rates = rates
         self._json = msgspec.json.Decoder()
         self._shapes = Shapes(), Shapes()  # of transactions, of labels
         self._ignored_of: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def decode_many(self, records: Sequence[Record]) -> list[Decoded]:
-        """Decode records in order, as `decode` does each; at once where nothing about them is odd."""
+        """Decode records in order, as `decode` does each; at once where nothing about them is odd.
+
+        Raises what the log raises where rates cannot be read.
+        """
+        if self._rates is not None:
+            self._rates.catch_up()
         if len({record.topic for record in records}) < 2:
             return self._run(records, learn=True)
         runs = groupby(records, attrgetter("topic"))
@@ -117,12 +128,16 @@ class Codec:
         arrived_us = arrivals_us(records)
         labels = self._holds_labels(records[0].topic)
         table = self._shapes[labels].read(values, learn=learn)
-        events = self._labels(table, arrived_us) if labels else self._transactions(table.columns, arrived_us)
+        events = self._labels(table, arrived_us) if labels else self._events(table, arrived_us)
         known = LABEL_FIELDS if labels else self._fields
         for name, times in table.fields.items():
             if name not in known:
                 self._ignored(name, times)
         return [*events]
+
+    def _events(self, table: Table, arrived_us: Sequence[int]) -> Sequence[Transaction]:
+        events = self._transactions(table.columns, arrived_us)
+        return events if self._rates is None else self._rates.converted_all(events)
 
     def _holds_labels(self, topic: str) -> bool:
         return topic.endswith(LABELS) and topic.removeprefix(self._prefix) == LABELS
@@ -136,9 +151,11 @@ class Codec:
             if self._holds_labels(record.topic):
                 return self._label(raw, arrived_us)
             self._count_unknown(raw, self._fields)
-            return self._transaction(raw, arrived_us)
+            event = self._transaction(raw, arrived_us)
+            return event if self._rates is None else self._rates.converted(event)
         except FieldError as error:
-            return self.dead_letter(record, str(error), FIELD, self.people(record, raw))
+            kind = RATE if isinstance(error, NoRate) else FIELD
+            return self.dead_letter(record, str(error), kind, self.people(record, raw))
         except RecordError as error:
             return self.dead_letter(record, str(error), RECORD, self.people(record, raw))
 

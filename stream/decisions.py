@@ -32,7 +32,20 @@ class DecisionRecord(msgspec.Struct, frozen=True, gc=False):
     sealed: dict[str, str] | msgspec.UnsetType = msgspec.UNSET  # personal entities: base64 of an envelope
     warming: list[str] | msgspec.UnsetType = msgspec.UNSET  # features that are still being filled
     shards: dict[str, int] | msgspec.UnsetType = msgspec.UNSET  # on a cluster: features.shards.numbers_of
+    converted_from: ConvertedRecord | msgspec.UnsetType = (
+        msgspec.UNSET
+    )  # where the amount came in another currency
+    scores: dict[str, float] | msgspec.UnsetType = msgspec.UNSET  # with a network: of the parts that scored
     v: int = 1
+
+
+class ConvertedRecord(msgspec.Struct, frozen=True, gc=False):
+    """What an amount was, and the rate by which it counts: amount and currency of the decision are those that it became."""
+
+    amount: int  # minor units
+    currency: str
+    rate: str  # for one of `currency`: decimal digits
+    at: str  # ISO 8601, UTC: of when the rate is
 
 
 class ReasonRecord(msgspec.Struct, frozen=True, gc=False):
@@ -58,6 +71,7 @@ class AlertRecord(msgspec.Struct, frozen=True, gc=False):
     currency: str
     model_version: str
     sealed: dict[str, str] | msgspec.UnsetType = msgspec.UNSET  # as in the decision
+    converted_from: ConvertedRecord | msgspec.UnsetType = msgspec.UNSET  # as in the decision
     v: int = 1
 
 

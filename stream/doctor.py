@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from features.profile import Profile
+from features.redis_kept import OLD, Kept
 from features.redis_server import RedisFacts
 from features.topic_settings import looks_back_us
 from stream.readiness import NotReady, refuse_moved
@@ -19,6 +20,9 @@ SKEW_S = 5.0
 """Clocks further apart than that put events before those that caused them."""
 
 HERE = ("localhost", "127.0.0.1", "[::1]", "")
+
+WORTH_A_NOTE = 1_000_000
+"""Bytes that an old generation may take without a word."""
 
 FULL = 0.9
 """Of its memory: a Redis that takes no more writes stops the stream."""
@@ -161,6 +165,33 @@ def check_redis(facts: RedisFacts) -> list[Finding]:
     return [
         Finding("redis", State.OK, f"version {facts.version}, append-only, {facts.used / 1e6:,.0f} MB used")
     ]
+
+
+def check_generations(kept: Iterable[Kept]) -> list[Finding]:
+    """Do old generations of features take memory?"""
+    return [
+        Finding(
+            "features",
+            State.NOTE,
+            f"the old generation {each.name} takes about {each.bytes / 1e6:,.0f} MB of Redis",
+            f"`weir features generations drop {each.name}`, unless a profile is to go back to it",
+        )
+        for each in kept
+        if each.state == OLD and each.bytes >= WORTH_A_NOTE
+    ]
+
+
+def check_rates(to: str, newest: Mapping[str, str], refused: int) -> list[Finding]:
+    """Can amounts be converted? `newest` says by currency of when its newest rate is."""
+    mend = f"`weir send --rates FILE` sends rates to {to}; what lacked one is a dead letter, to be replayed with --now then"
+    if not newest:
+        return [Finding("rates", State.WRONG, f"there are none to {to}: nothing can be converted", mend)]
+    known = ", ".join(f"{code} of {at}" for code, at in sorted(newest.items()))
+    findings = [Finding("rates", State.OK, f"to {to}, the newest: {known}")]
+    if refused:
+        told = f"{refused:,} on the log cannot be used: a scorer's log says which, and why"
+        findings.append(Finding("rates", State.NOTE, told, "send them anew, mended"))
+    return findings
 
 
 def check_clock(server: str, theirs_s: float, before_s: float, after_s: float) -> Finding:

@@ -9,14 +9,14 @@ from functools import lru_cache
 from itertools import starmap
 from typing import NamedTuple
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from features.events import NAIVE_EPOCH, Transaction
 from features.store import Applied, Status
 from models.base import Reason
 from stream.codec import Decoded
 from stream.decide import APPROVE
-from stream.decisions import AlertRecord, DecisionRecord, ReasonRecord
+from stream.decisions import AlertRecord, ConvertedRecord, DecisionRecord, ReasonRecord
 from stream.grounds import Basis
 from stream.keyring import NOBODY, Pair, Seal, Seals
 from stream.letters import DeadLetter
@@ -162,6 +162,8 @@ class Emitter:
             "currency": [event.currency for event in events],
             "body": [event.body.hex() for event in events],
             "sealed": people.sealed,
+            "converted_from": [_converted(event) for event in events],
+            "scores": [UNSET if each.parts is None else each.parts for each in made],
             "warming": [list(basis.warming) if basis.warming else UNSET] * len(made),
         }
         columns |= self._of_answers([each.applied for each in made])
@@ -207,7 +209,17 @@ class Emitter:
             currency=record.currency,
             model_version=record.model_version,
             sealed=record.sealed,
+            converted_from=record.converted_from,
         )
+
+
+def _converted(event: Transaction) -> ConvertedRecord | UnsetType:
+    before = event.converted
+    return (
+        ConvertedRecord(before.amount, before.currency, before.rate, utc_text(before.at_us))
+        if before
+        else UNSET
+    )
 
 
 def alerting(record: DecisionRecord) -> bool:

@@ -21,19 +21,25 @@ from stream.decisions import TRANSACTIONS
 from stream.doctor import Finding, Reader, State
 from stream.embedded.log import Log
 from stream.embedded.server import running
+from stream.emit import utc_text
+from stream.extents import extents
 from stream.filled import filled, lacking
 from stream.lag import waiting
 from stream.readiness import READS
 from stream.review.ledger import Ledger
 from stream.review.partitions import kept as kept_partitions
 from stream.secret import scrubbed
-from stream.topics import KEYED, wanted
+from stream.topics import KEYED, RATES, wanted
 
 if TYPE_CHECKING:
     from stream.kafka_admin import Group, KafkaAdmin
 
 NEWEST = 3
 """Reasons of dead letters that are shown."""
+
+
+LOOKED_AT = 50_000
+"""Keys of each Redis that are looked at for old generations."""
 
 
 class Examination(msgspec.Struct):
@@ -66,6 +72,7 @@ def examine(config: Config) -> Examination:
     ask("keys", lambda: _modes(config))
     ask("encryption", lambda: _encryption(config))
     ask("schema registry", lambda: _registry(config))
+    ask("rates", lambda: _rates(config))
     ask("log", lambda: (_embedded if config.embedded else _kafka)(config, readers))
     findings += [doctor.check_reader(reader) for reader in readers]
     return Examination([_scrubbed(finding) for finding in findings], readers)
@@ -117,9 +124,20 @@ def _features(config: Config) -> Iterable[Finding]:
         )
         mend = "a score worker fills it again from the log; a snapshot now and then makes it short (WEIR_SNAPSHOT_EVERY)"
         yield Finding("features", State.WRONG, found, mend)
+    yield from _old(config)
     if told is not None:
         mend = "a score worker of this profile fills them and changes over; without one `weir prime` does"
         yield Finding("features", State.NOTE, str(told), mend)
+
+
+def _old(config: Config) -> Iterable[Finding]:
+    """Do generations that nobody needs take memory? A part of the keys stands for all."""
+    from features.redis_kept import kept
+
+    url = config.redis or running(bootstrap.redis_directory(config))
+    if url is None:
+        return []
+    return doctor.check_generations(kept(url, bootstrap.store_name(config), LOOKED_AT))
 
 
 def _modes(config: Config) -> Iterable[Finding]:
@@ -159,6 +177,20 @@ def _registry(config: Config) -> Iterable[Finding]:
         yield Finding("schema registry", State.OK, f"{subject} is at schema {newest.number}")
 
 
+def _rates(config: Config) -> Iterable[Finding]:
+    """Are there rates, where the profile converts?"""
+    profile = load_profile(config.profile)
+    rates = bootstrap.rates_for(config, profile)
+    if rates is None or not extents(config, (RATES,)):
+        return []  # a topic that is missing is told of the log itself
+    try:
+        rates.catch_up()
+        newest = {code: utc_text(at_us) for code, at_us in rates.newest_by_currency().items()}
+        return doctor.check_rates(str(profile.source.convert_to), newest, rates.refused)
+    finally:
+        rates.close()
+
+
 def _made(config: Config) -> bool:
     """Whether the database is there: to look into an absent SQLite file would make it."""
     scheme, _, file = config.database.partition(":///")
@@ -172,7 +204,7 @@ def _kafka(config: Config, readers: list[Reader]) -> Iterable[Finding]:
     from stream.kafka_admin import KafkaAdmin
 
     profile = load_profile(config.profile)
-    want = wanted(profile.topics, config.topic_prefix)
+    want = wanted(profile.topics, config.topic_prefix, converts=profile.converts)
     with KafkaAdmin(config.broker, config.kafka) as admin:
         found = admin.topics(topic.name for topic in want)
         readers += _readers(config, admin, {name: topic.partitions for name, topic in found.items()})

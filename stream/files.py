@@ -71,10 +71,12 @@ class EventFile:
         from_us: int | None = None,
         until_us: int | None = None,
         encode: Callable[[Mapping[str, object]], bytes] = msgspec.json.encode,
+        converted: Callable[[Transaction], Transaction] | None = None,
     ) -> None:
         """Read events from `from_us` on and before `until_us`; their labels arrive `label_delay_us` later.
 
-        `encode` makes the bytes of an event's record.
+        `encode` makes the bytes of an event's record. `converted` gives an event in the profile's currency, or raises
+        FieldError; without it each stays in its own.
 
         Raises FileError where the file is absent, of no known format, or broken, here or while it is read.
         """
@@ -86,6 +88,7 @@ class EventFile:
         self._from_us = from_us or 0
         self._until_us = until_us
         self._encode = encode
+        self._converted = converted
 
     def events(self) -> Iterator[list[Transaction | Label | Refused]]:
         """The events in time order, each arriving when it happens; a label before the first event after it.
@@ -93,7 +96,8 @@ class EventFile:
         Events of the same moment stay in the file's order; a label of that moment comes before them. Labels
         that arrive after the last event come at the end.
         """
-        return self._merged(lambda read: read.event, _label)
+        event: Callable[[Read], Transaction | Label | Refused] = self._in_one_currency
+        return self._merged(event, _label)
 
     def records(self) -> Iterator[Parcel]:
         """The same as records: events with the fields of their row, less the label; labels as LabelRecord."""
@@ -173,6 +177,15 @@ class EventFile:
             return self._profile.transaction(raw)
         except FieldError as error:
             return Refused(number, str(error))
+
+    def _in_one_currency(self, read: Read) -> Transaction | Refused:
+        """What is refused here has its label all the same, as on the log."""
+        if self._converted is None or isinstance(read.event, Refused):
+            return read.event
+        try:
+            return self._converted(read.event)
+        except FieldError as error:
+            return Refused(read.row, str(error))
 
     def _fraud(self, number: int, raw: Row) -> bool | None:
         if isinstance(raw, bytes):

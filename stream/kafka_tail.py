@@ -32,6 +32,15 @@ class KafkaTail:
             polled = self._consumer.poll(PAUSE_MS)
         return [record_of(tp, record) for tp, records in polled.items() for record in records]
 
+    def catch_up(self) -> list[Record]:
+        """All that stands there by now and was not read yet; raises BrokerError. Where that is nothing it is one question."""
+        found: list[Record] = []
+        with told(self._url, self._security):
+            ends = self._consumer.end_offsets(list(self._ends))
+            while any(self._consumer.position(tp) < end for tp, end in ends.items()):
+                found += self.read()
+        return found
+
     def at_end(self) -> bool:
         """Whether all was read that was there at the beginning; raises BrokerError."""
         with told(self._url, self._security):

@@ -22,6 +22,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from features.events import Label
+from models.base import SEQUENCE
 from models.snapshot import Snapshot
 from stream.codec import Codec, DeadLetter
 from stream.crash_points import reached
@@ -30,6 +31,11 @@ from stream.records import TP, Outgoing, Record
 from stream.watch import Reading
 
 Vector = tuple[float, ...]
+
+NETWORK = SEQUENCE.partition(":")[2]
+"""What a decision's `scores` call the network's part."""
+
+NO_SCORES: Mapping[str, float] = {}
 
 WAITING = 100_000
 """Labels kept while their decision is not recorded; beyond it the oldest are given up, and counted."""
@@ -82,6 +88,7 @@ class Observed(msgspec.Struct, gc=False):
 
     arrived_us: int
     features: dict[str, float | None]
+    scores: dict[str, float] = {}
 
 
 class Early(NamedTuple):
@@ -159,7 +166,7 @@ class LearnRole:
             self.counts["unreadable_decisions"] += 1
             return
         self._clock_us = max(self._clock_us, seen.arrived_us)
-        self.learner.observe(seen.arrived_us, vector_of(seen.features, self._names))
+        self.learner.observe(seen.arrived_us, vector_of(seen.features, self._names, seen.scores))
 
     def _new_labels(self, records: Sequence[Record]) -> list[Early]:
         """The labels in these records; the score role buries the bad ones, here they are passed over."""
@@ -254,8 +261,18 @@ class LearnRole:
         return self._stored.get(tp, 0) > offset
 
 
-def vector_of(features: Mapping[str, float | None], names: Sequence[str]) -> Vector:
-    """Logged features as a vector in the order of `names`; what is not known is NaN."""
+def vector_of(
+    features: Mapping[str, float | None], names: Sequence[str], scores: Mapping[str, float] = NO_SCORES
+) -> Vector:
+    """Logged features as a vector in the order of `names`; what is not known is NaN.
+
+    Where SEQUENCE is among the names, the network's probability of the logged `scores` stands there.
+
+    >>> vector_of({"amount": 5.0}, ("amount", "risk", "score:sequence"), {"river": 0.1, "sequence": 0.25})
+    (5.0, nan, 0.25)
+    """
+    if NETWORK in scores:
+        features = {**features, SEQUENCE: scores[NETWORK]}
     get = features.get
     values = [get(name) for name in names]
     return tuple([math.nan if value is None else value for value in values])

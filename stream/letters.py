@@ -17,8 +17,9 @@ from stream.records import Outgoing
 from stream.sealing import VERSION as FORMAT_1
 from stream.sealing import Sealer
 
-RECORD, FIELD, CONFLICT, FATAL = REASONS = ("record", "field", "conflict", "fatal")
-"""Kinds of reasons: the record cannot be read as a whole, a field cannot be used, the id was used before for something else."""
+RECORD, FIELD, CONFLICT, FATAL, RATE = REASONS = ("record", "field", "conflict", "fatal", "rate")
+"""Kinds of reasons: the record cannot be read as a whole, a field cannot be used, the id was used before for something else,
+it ended every worker that took it in hand, or no rate of its currency had arrived."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):

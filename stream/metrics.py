@@ -59,6 +59,8 @@ CATALOGUE: Mapping[str, Kind] = {
     ),
     "weir_unknown_fields": Kind("counter", "fields that the profile does not know, ignored"),
     "weir_model_info": Kind("gauge", "1; the model that decides now", ("version",)),
+    "weir_rates": Kind("gauge", "rates of exchange that the scorer knows"),
+    "weir_rates_refused": Kind("counter", "rates of exchange that could not be used; those before stayed"),
     "weir_snapshots_refused": Kind("counter", "snapshots that could not be used; the champion stayed"),
     "weir_redis_memory_used_bytes": Kind("gauge", "memory that the Redis uses"),
     "weir_redis_memory_limit_bytes": Kind("gauge", "memory that it may use; 0: no limit"),

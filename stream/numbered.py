@@ -18,6 +18,7 @@ import msgspec
 
 from features.catalogue import FeatureSet
 from features.events import Label, Transaction, to_us
+from features.rates import converted_by
 from features.shards import EARLY_LABELS, OF, Lives
 from stream.codec import Codec
 from stream.decisions import LABELS, TRANSACTIONS, DecisionRecord
@@ -30,7 +31,7 @@ PRAGMA journal_mode = OFF;
 PRAGMA cache_size = -64000;
 CREATE TABLE decided (
     event_id TEXT PRIMARY KEY, foreigner INTEGER, seq INTEGER, arrived_us INTEGER, body TEXT, decided_us INTEGER,
-    features BLOB, forgotten TEXT, shards TEXT
+    features BLOB, forgotten TEXT, shards TEXT, rate TEXT
 ) WITHOUT ROWID;
 CREATE TABLE events (
     shard INTEGER, seq INTEGER, decided_us INTEGER, features BLOB, forgotten TEXT, event BLOB, event_id TEXT, lives TEXT,
@@ -43,14 +44,15 @@ CREATE TABLE until (shard TEXT PRIMARY KEY, seq INTEGER);
 """
 
 DECIDED = """
-INSERT INTO decided VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
-SET seq = excluded.seq, arrived_us = excluded.arrived_us, body = excluded.body, shards = excluded.shards
+INSERT INTO decided VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
+SET seq = excluded.seq, arrived_us = excluded.arrived_us, body = excluded.body, shards = excluded.shards,
+    rate = excluded.rate
 WHERE decided.seq IS NULL AND excluded.seq IS NOT NULL
 """
 """The first record of an id counts. Where that is of other features, a later one tells its number in this store."""
 
 KNOWN = """
-SELECT event_id, seq, arrived_us, body, decided_us, features, forgotten, shards FROM decided
+SELECT event_id, seq, arrived_us, body, decided_us, features, forgotten, shards, rate FROM decided
 WHERE event_id IN (SELECT value FROM json_each(?))
 """
 
@@ -148,6 +150,7 @@ class NumberedLog:
         self.counts: Counter[str] = Counter()
         self._codec, self._sampled = codec, sampled
         self._version, self._forgotten = features.version, frozenset(forgotten)
+        self._convert_to = features.convert_to
         self._hide = _hiding(features, personal)
         self._db = sqlite3.connect("")
         self._db.executescript(SCHEMA)
@@ -186,6 +189,7 @@ class NumberedLog:
             self._encode(made.features) if wanted else None,
             " ".join(name for name, value in made.entities.items() if value in self._forgotten),
             None if foreign or made.shards is msgspec.UNSET else msgspec.json.encode(made.shards).decode(),
+            None if made.converted_from is msgspec.UNSET else made.converted_from.rate,
         )
 
     def end_numbers(self) -> None:
@@ -214,7 +218,7 @@ class NumberedLog:
             self.counts["undecided"] += 1
             lane.gap = True
             return ()
-        _, seq, arrived_us, body, decided_us, features, forgotten, shards = known
+        _, seq, arrived_us, body, decided_us, features, forgotten, shards, rate = known
         if (arrived_us, body) != (event.arrived_us, event.body.hex()):
             self.counts["repeated"] += 1
             return ()
@@ -223,6 +227,7 @@ class NumberedLog:
             return ()
         if lane.since_us is None:
             lane.since_us, lane.gone = event.arrived_us, lane.gap
+        event = converted_by(event, self._convert_to, str(rate), 0) if rate else event
         told = (decided_us, features, forgotten, self._encode(self._hide(event)), event.event_id)
         rows = self._in_shards(event, seq, shards) if shards else self._alone(seq)
         self.counts["events"] += bool(rows)

@@ -5,7 +5,7 @@ The live workers, a replay and a backtest all run this same code.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -47,6 +47,9 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     outcome: Outcome
     reasons: list[Reason]
     champion: Champion
+    parts: Mapping[str, float] | None = (
+        None  # what the parts said that scored; None where there is no network
+    )
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):

@@ -30,6 +30,7 @@ from stream.files import EventFile
 from stream.filling import HISTORY, Filler, Open, fill_from_log, held_of
 from stream.filling_history import fill_from_file, name_of
 from stream.progress import tracking
+from stream.rates import Rates
 from stream.records import TP
 from stream.start import Keeper, Start
 
@@ -82,10 +83,25 @@ class Parts(NamedTuple):
 
 
 def history(
-    path: Path, profile: Profile, label_delay_us: int, from_us: int | None, until_us: int | None
+    path: Path,
+    profile: Profile,
+    label_delay_us: int,
+    from_us: int | None,
+    until_us: int | None,
+    rates: Rates | None = None,
 ) -> History:
-    """A file to begin with; raises FileError."""
-    file = EventFile(path, profile, label_delay_us=label_delay_us, from_us=from_us, until_us=until_us)
+    """A file to begin with, converted by the `rates` that stand on the log now; raises FileError, and what the log raises."""
+    if rates is not None:
+        rates.catch_up()
+        rates.close()
+    file = EventFile(
+        path,
+        profile,
+        label_delay_us=label_delay_us,
+        from_us=from_us,
+        until_us=until_us,
+        converted=rates.converted if rates is not None else None,
+    )
     return History(file, name_of(path, label_delay_us, from_us, until_us))
 
 
@@ -95,15 +111,18 @@ def parts(config: Config, profile: Profile) -> Iterator[Parts]:
     url, closing = bootstrap.redis_for(config)
     live = RedisLive(url, bootstrap.store_name(config))
     store, close = bootstrap.features(config, profile)
+    rates = bootstrap.rates_for(config, profile)
     try:
         yield Parts(
             generation_of(profile),
             store,
-            bootstrap.codec_of(config, profile),
+            bootstrap.codec_of(config, profile, rates),
             live,
             lambda positions: reader_for(config.broker, positions, config.kafka),
         )
     finally:
+        if rates:
+            rates.close()
         close()
         live.close()
         closing()

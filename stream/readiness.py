@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
-from stream.topics import MODELS
+from stream.topics import MODELS, RATES
 
 READS: Mapping[str, tuple[str, ...]] = {
     "score": (TRANSACTIONS, LABELS),
@@ -39,9 +39,12 @@ def refuse_missing(names: Iterable[str], found: Iterable[str]) -> None:
         )
 
 
-def needs(role: str, *, pinned: bool = False) -> list[tuple[str, str]]:
-    """What a role must be allowed to do: (topic, operation). A scorer with a pinned model follows none."""
+def needs(role: str, *, pinned: bool = False, converts: bool = False) -> list[tuple[str, str]]:
+    """What a role must be allowed to do: (topic, operation). A scorer with a pinned model follows no models;
+    one that converts follows rates.
+    """
     followed = () if pinned and role == "score" else FOLLOWS[role]
+    followed += (RATES,) if converts and role == "score" else ()
     return [
         *((name, "READ") for name in (*READS[role], *followed)),
         *((name, "WRITE") for name in WRITES[role]),
@@ -55,12 +58,13 @@ def refuse_forbidden(
     user: str | None,
     *,
     pinned: bool = False,
+    converts: bool = False,
 ) -> None:
     """Raise NotReady where a user may not do what a role must; `topics`: our name -> the name on the log.
 
     `allowed` holds the operations by topic; what a broker does not tell counts as allowed.
     """
-    needed = [(topics[name], operation) for name, operation in needs(role, pinned=pinned)]
+    needed = [(topics[name], operation) for name, operation in needs(role, pinned=pinned, converts=converts)]
     refused = [
         f"{operation} {name}"
         for name, operation in needed

@@ -71,6 +71,10 @@ class Tail(Protocol):
         """The next records, waiting a moment for them; raises what the log raises, and may be asked again then."""
         ...
 
+    def catch_up(self) -> list[Record]:
+        """All that stands there by now and was not read yet, without waiting for more; raises what the log raises."""
+        ...
+
     def at_end(self) -> bool:
         """Whether all was read that stood there when the tail was made or last rewound."""
         ...

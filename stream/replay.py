@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
@@ -9,9 +10,11 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from features.events import Label, Transaction
+from models.base import SEQUENCE
 from stream.champion import champion_of
 from stream.decide import DAY_US, Outcome
 from stream.files import Refused as RefusedRow
+from stream.labels import NETWORK, NO_SCORES
 from stream.learn import Learner
 from stream.pipeline import Decision, Pipeline
 
@@ -72,6 +75,7 @@ class Replay:
         self._hashes = (learner and learner.hashes) or dict.fromkeys(names, "")
         self._card = card
         self._learner = learner
+        self._with_network = SEQUENCE in self._hashes
         self._horizon_us = horizon_us
         self._awaiting: dict[str, Awaiting] = {}
         self._oldest: deque[tuple[int, str]] = deque()
@@ -106,7 +110,7 @@ class Replay:
     def _decided(self, decisions: Sequence[Decision]) -> None:
         learner, card = self._learner, self._card
         for made in decisions:
-            event, vector = made.event, made.applied.vector
+            event, vector = made.event, self._vector(made)
             alerted = made.outcome is not Outcome.APPROVE
             self.alerts += alerted
             if learner is not None:
@@ -119,6 +123,12 @@ class Replay:
         self.decided += len(decisions)
         if decisions:
             self._forget(decisions[-1].event.arrived_us - self._horizon_us)
+
+    def _vector(self, made: Decision) -> tuple[float, ...]:
+        """What the learner reads of a decision: as live from the decision's record."""
+        if not self._with_network:
+            return made.applied.vector
+        return (*made.applied.vector, (made.parts or NO_SCORES).get(NETWORK, math.nan))
 
     def _forget(self, before_us: int) -> None:
         oldest = self._oldest

@@ -16,6 +16,7 @@ from stream.grounds import Basis, Ground, Grounds, Settled
 from stream.keyring import NOBODY, Keyring, Seals
 from stream.letters import CONFLICT, FATAL, REASONS, DeadLetter, LetterOffice
 from stream.pipeline import Answer, Decision, Pipeline, Refused
+from stream.rates import Rates
 from stream.records import TP, Outgoing, Record
 from stream.runs import Taken, run_of
 from stream.watch import UNSEEN, Passing, Reading, counted
@@ -70,10 +71,11 @@ class ScoreRole:
         office: LetterOffice,
         keyring: Keyring | None = None,
         grounds: Grounds | None = None,
+        rates: Rates | None = None,
     ) -> None:
         """`counts` tells what happened since the start, for metrics. Without a keyring nothing is personal.
 
-        Without `grounds` all rests on the pipeline's store.
+        Without `grounds` all rests on the pipeline's store. `rates` are those of the codec, where it converts.
         """
         self.counts: Counter[str] = Counter()
         self.rungs: Counter[str] = Counter()  # of decisions
@@ -84,6 +86,7 @@ class ScoreRole:
         self._champions = champions
         self._keyring = keyring
         self._office = office
+        self._rates = rates
         self._grounds = grounds or Settled(Ground(pipeline.store, emitter.basis))
 
     def run(self, records: Sequence[Record]) -> Outputs:
@@ -104,6 +107,9 @@ class ScoreRole:
         yield Reading("weir_labels_applied", self.counts["labels"])
         yield Reading("weir_unknown_fields", sum(dict(self._codec.unknown).values()))
         yield Reading("weir_snapshots_refused", self._champions.refused)
+        if self._rates is not None:
+            yield Reading("weir_rates", len(self._rates))
+            yield Reading("weir_rates_refused", self._rates.refused)
         yield Reading("weir_model_info", 1, {"version": self._pipeline.champion.version})
 
     @property

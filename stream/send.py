@@ -66,8 +66,9 @@ class InStep:
 class Sent:
     """What went out so far."""
 
-    def __init__(self) -> None:
-        """Nothing yet."""
+    def __init__(self, rates: int = 0) -> None:
+        """Nothing yet but rates."""
+        self.rates = rates
         self.events = 0
         self.labels = 0
 

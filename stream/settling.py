@@ -18,21 +18,24 @@ from features.store import FeatureStore
 from stream import bootstrap, snapshots
 from stream.broker import progress_for, reader_for
 from stream.child import Child
+from stream.codec import Codec
 from stream.config import Config
 from stream.decisions import LABELS, TRANSACTIONS
 from stream.grounds import DEGRADED, NO_STATE, Basis, Ground, Grounds, Settled
+from stream.rates import Rates
 from stream.records import TP, Progress
 from stream.warming import Mine, Warming
 
 logger = logging.getLogger(__name__)
 
 
-def grounds(config: Config, profile: Profile, store: FeatureStore) -> Grounds:
+def grounds(config: Config, profile: Profile, store: FeatureStore, rates: Rates | None = None) -> Grounds:
     """The profile's own generation, if it is live or nothing better is: else the live one, until its own is filled.
 
     Where Redis has lost everything the newest snapshot is put back first. Where the log behind it is long all the same
-    decisions rest on no store until it is filled, and say so.
+    decisions rest on no store until it is filled, and say so. What is filled is converted by `rates`.
     """
+    codec = bootstrap.codec_of(config, profile, rates)
     mine = redis_generations.generation_of(profile)
     url, closing = bootstrap.redis_for(config)
     live = redis_generations.RedisLive(url, bootstrap.store_name(config))
@@ -45,7 +48,7 @@ def grounds(config: Config, profile: Profile, store: FeatureStore) -> Grounds:
         closing()
 
     if other is not None and other != mine and (other.format, other.mapping) == (mine.format, mine.mapping):
-        return _warming(config, profile, store, live, _borrowed(config, profile, other), close)
+        return _warming(config, profile, store, codec, live, _borrowed(config, profile, other), close)
     live.swap(mine)
     behind = lost(config, store.positions())
     if behind > config.wait_records:
@@ -54,7 +57,7 @@ def grounds(config: Config, profile: Profile, store: FeatureStore) -> Grounds:
             "are degraded until it is filled again",
             *(behind, config.wait_records),
         )
-        return _warming(config, profile, store, live, _without(config, profile), close)
+        return _warming(config, profile, store, codec, live, _without(config, profile), close)
     close()
     return Settled(Ground(store, Basis(mine.version)))
 
@@ -82,6 +85,7 @@ def _warming(
     config: Config,
     profile: Profile,
     store: FeatureStore,
+    codec: Codec,
     live: RedisLive,
     ground: Ground,
     close: Callable[[], None],
@@ -91,9 +95,7 @@ def _warming(
         close()
 
     read = partial(reader_for, config.broker, security=config.kafka)
-    own = Mine(
-        redis_generations.generation_of(profile), store, live, bootstrap.codec_of(config, profile), read
-    )
+    own = Mine(redis_generations.generation_of(profile), store, live, codec, read)
     return Warming(ground, own, Child(config.environment()), close_all)
 
 

@@ -7,11 +7,14 @@ from typing import Protocol
 
 import msgspec
 
-from features.topic_settings import TopicSettings
+from features.topic_settings import LEAST_US, TopicSettings
 from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
 
 MODELS = "models"
 """Numbered snapshots, compacted; the key is the model's name."""
+
+RATES = "rates"
+"""Rates of exchange, compacted; the key is a pair of currencies and the time of the rate. Only where a profile converts."""
 
 KEYED = (TRANSACTIONS, LABELS, DECISIONS, ALERTS)
 """Keyed alike, and with the same number of partitions: a key has the same number in all of them."""
@@ -69,8 +72,8 @@ class Admin(Protocol):
         ...
 
 
-def wanted(settings: TopicSettings, prefix: str = "") -> list[Topic]:
-    """Weir's topics as a profile wants them, each with a tenant's prefix before its name."""
+def wanted(settings: TopicSettings, prefix: str = "", *, converts: bool = False) -> list[Topic]:
+    """Weir's topics as a profile wants them, each with a tenant's prefix before its name; `rates` where it `converts`."""
     copies = settings.replication or BROKERS_DEFAULT
     made = [
         *(
@@ -83,6 +86,7 @@ def wanted(settings: TopicSettings, prefix: str = "") -> list[Topic]:
             for name in (DEAD_TRANSACTIONS, DEAD_LABELS)
         ),
         models_topic(MODELS, copies),
+        *([rates_topic(RATES, copies, settings.retention_us)] if converts else []),
     ]
     safe = {"min.insync.replicas": "2"} if copies >= SAFE_COPIES else {}
     return [
@@ -94,6 +98,19 @@ def wanted(settings: TopicSettings, prefix: str = "") -> list[Topic]:
 def models_topic(name: str, copies: int = BROKERS_DEFAULT) -> Topic:
     """The topic of snapshots: the newest of each model stays for ever."""
     return Topic(name, 1, copies, {"cleanup.policy": "compact", "max.message.bytes": str(MODEL_BYTES)})
+
+
+def rates_topic(name: str, copies: int = BROKERS_DEFAULT, events_us: int = LEAST_US) -> Topic:
+    """The topic of rates: one that was corrected stays as long as the events that were converted by it, others for ever.
+
+    They arrive when a broker takes them: a producer's own clock could say that one had arrived before.
+    """
+    settings = {
+        "cleanup.policy": "compact",
+        "min.compaction.lag.ms": str(events_us // 1_000),
+        "message.timestamp.type": "LogAppendTime",
+    }
+    return Topic(name, 1, copies, settings)
 
 
 def _topic(name: str, partitions: int, copies: int, retention_us: int, largest: int | None = None) -> Topic:

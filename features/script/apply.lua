@@ -107,6 +107,9 @@ for _, log in ipairs(opened) do
         write_out(log)
       end
       call('SETRANGE', log.key, '0', header(log))
+      if log.copied then
+        write_near(log)
+      end
     end
   end
 end

@@ -25,6 +25,7 @@ local function wholly(a, b, c, d)
 end
 
 local logs, opened = {}, {}
+local prepare_near
 
 local function prepare(shape)
   shape.at_squares = 4 + (shape.extremes and 4 or 0)
@@ -39,6 +40,7 @@ local function prepare(shape)
   shape.record = RECORD_SIZE + shape.values + 8 * #shape.fields + (shape.place and 8 or 0)
   shape.longest = max(0, unpack(shape.windows))
   shape.plain = not (shape.extremes or shape.squares or shape.starts or shape.place) and #shape.fields == 0
+  prepare_near(shape)
 end
 
 local function header(log)
@@ -68,7 +70,11 @@ local function view(log, from, to)
   if to <= log.ahead then
     return log.bytes, first + 1, last
   end
-  if log.buffer ~= '' and last > offset(log, log.h[N]) - #log.buffer then
+  local record = log.shape.record
+  local written = log.h[N] - #log.buffer / record
+  if from >= written then
+    return log.buffer, (from - written) * record + 1, (to - written) * record
+  elseif to > written then
     write_out(log)
   end
   return call('GETRANGE', log.key, first, last - 1), 1, last - first
@@ -89,12 +95,23 @@ local function find(kind, digest, shape)
   local name = kind .. digest
   local log = logs[name]
   if log == nil then
-    local bytes = call('GETRANGE', base .. name, '0', AHEAD)
+    local bytes = call('GETRANGE', base .. name, '0', shape.ahead)
     log = false
     if bytes ~= '' then
-      log = { name = name, digest = digest, key = base .. name, shape = shape, stored = true, buffer = '', bytes = bytes }
-      log.ahead = floor((#bytes - shape.size) / shape.record)
-      log.h = { decode(shape.format, bytes) }
+      local h = { decode(shape.format, bytes) }
+      log = {
+        name = name,
+        digest = digest,
+        key = base .. name,
+        shape = shape,
+        stored = true,
+        buffer = '',
+        bytes = bytes,
+        ahead = floor((#bytes - shape.size) / shape.record),
+        h = h,
+        room = h[HEAD] >= shape.room,
+        dirty = false,
+      }
       opened[#opened + 1] = log
     end
     logs[name] = log

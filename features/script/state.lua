@@ -46,9 +46,9 @@ local CORRECTION, CORRECTION_SIZE = '<c8dI4Bd', 29
 local ENTRY, ENTRY_SIZE = '<dddc8BI2', 35
 local SAID, SAID_SIZE = '<c8I4Bddc8', 37
 local NOTHING, NO_DIGEST = rep('\0', 8), rep('\0', 16)
-local COMPACT_AT = 64
+local COMPACT_AT = 32
 local SOME = 1000 -- arguments of one call
-local AHEAD = '2047' -- up to here a log is read with its header: most logs whole. A number as an argument is slow
+local WHOLE = 26 -- so many records are read with a log's header: most logs whole
 
 -- the store's own state
 

@@ -77,9 +77,18 @@ end
 local function leave(log, o, limit, to)
   local h, shape = log.h, log.shape
   local size, front, n, tail = shape.record, h[FRONT], h[N], h[o]
-  local block, stale, last, stopped = 4, false, nil, false
+  if shape.plain and h[NEWEST] <= limit and front == n then
+    h[o], h[o + 1], h[o + 2], h[o + 3] = n, INF, 0, 0
+    return h[NEWEST]
+  end
+  local steps, stale, last, stopped = 0, false, nil, false
   while tail < n and not stopped do
-    local records, start, finish = view(log, tail, within(log, tail, block))
+    local records, start, finish
+    if steps < STEPS then
+      records, start, finish = near(log, (o - FIXED - 1) / shape.stride + 1, tail, COPIED, 2)
+    else
+      records, start, finish = view(log, tail, within(log, tail, 64))
+    end
     for pos = start, finish, size do
       local time, _, hi, lo = decode(RECORD, records, pos)
       if time > limit and tail >= to then
@@ -102,7 +111,7 @@ local function leave(log, o, limit, to)
       end
       tail, last = tail + 1, time
     end
-    block = 64
+    steps = steps + 1
   end
   h[o] = tail
   if not stopped then
@@ -168,6 +177,7 @@ local function insert(log, time, tie, hi, lo, rest, at_once)
     end
     call('SETRANGE', log.key, offset(log, at), record .. behind)
     log.ahead = min(log.ahead, at)
+    forget_near(log, at)
   end
   h[N] = n + 1
   h[NEWEST], h[FIRST] = max(h[NEWEST], time), min(h[FIRST], time)
@@ -216,7 +226,7 @@ local function compact(log)
     h[o] = h[o] - head
   end
   call('SET', log.key, header(log) .. live)
-  log.stored, log.buffer, log.ahead = true, '', 0
+  log.stored, log.buffer, log.ahead, log.copies, log.copied, log.room = true, '', 0, nil, false, false
 end
 
 -- What left is in no run.
@@ -237,16 +247,19 @@ end
 
 -- The first record later than `limit`; a string in which the one before it and it stand, and where the one before it begins.
 local function aged(log, limit)
-  local head, n, size = log.h[HEAD], log.h[N], log.shape.record
-  local near = within(log, head, 8)
-  local records, start = view(log, head, near)
-  for to = head + 1, near - 1 do
-    if decode('<d', records, start + (to - head) * size) > limit then
-      return to, records, start + (to - head - 1) * size
+  local n, size = log.h[N], log.shape.record
+  local to = log.h[HEAD] + 1
+  for _ = 1, STEPS do
+    local records, start, finish = near(log, 0, to - 1, COPIED, 2)
+    for pos = start + size, finish, size do
+      if decode('<d', records, pos) > limit then
+        return to, records, pos - size
+      end
+      to = to + 1
     end
   end
-  local to = search(log, near, n, limit)
-  records, start = view(log, to - 1, to + 1)
+  to = search(log, to, n, limit)
+  local records, start = view(log, to - 1, to + 1)
   return to, records, start
 end
 
@@ -301,7 +314,7 @@ local function trim(log)
     local to = max(young, n - shape.records)
     if to > young then
       local start
-      records, start = view(log, young, to + 1)
+      records, start = near(log, 0, young, to + 1 - young, to + 1 - young)
       at = start + (to - young - 1) * shape.record
       if shape.longest > 0 then
         fold_all(log, records, start, at + shape.record - 1)

@@ -29,6 +29,13 @@ class LogTail:
             time.sleep(PAUSE_SECONDS)
         return records
 
+    def catch_up(self) -> list[Record]:
+        """All that stands there by now and was not read yet; raises LogError."""
+        found: list[Record] = []
+        while records := self._reader.fetch(1_000, READ_BYTES):
+            found += records
+        return found
+
     def at_end(self) -> bool:
         """Whether all was read that was there at the beginning."""
         return all(self._reader.positions[tp] >= end for tp, end in self._ends.items())

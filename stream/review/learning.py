@@ -31,6 +31,7 @@ class Features(msgspec.Struct, gc=False):
 
     arrived_us: int
     features: dict[str, float | None]
+    scores: dict[str, float] = {}
 
 
 class DecisionLog:
@@ -52,7 +53,8 @@ class DecisionLog:
             for ids in in_chunks(event_ids):
                 for event_id, record in db.execute(query.where(among(db, i.event_id, ids))):
                     if record is not None:
-                        found[event_id] = vector_of(self._decoder.decode(record).features, self._names)
+                        read = self._decoder.decode(record)
+                        found[event_id] = vector_of(read.features, self._names, read.scores)
         return found
 
     def learned(self, label_ids: Sequence[str]) -> set[str]:

@@ -201,7 +201,7 @@ class Ledger:
             records = db.execute(query).scalars().all()
         for record in reversed(records):
             read = msgspec.json.decode(record, type=Features)
-            yield read.arrived_us, vector_of(read.features, names)
+            yield read.arrived_us, vector_of(read.features, names, read.scores)
 
     def newest_snapshot(self, after: int) -> Snapshot | None:
         """The newest snapshot if its number is beyond `after`; raises SnapshotError if it cannot be used."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 from zlib import crc32
 
@@ -64,7 +65,8 @@ class Matrices:
         for column, feature in enumerate(features.features):
             if not feature.entity:
                 self.vectors[self._readers, column] = [
-                    alone(feature, items[at], features.timezone) for at in self._readers
+                    alone(feature, items[at], features.timezone, partial(self._text, items[at]))
+                    for at in self._readers
                 ]
         for part in dict.fromkeys(part_of(each) for each in features.features if each.entity):
             self._tell(part, labels=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -190,6 +191,10 @@ def _of_the_last(
         case Kind.TYPICAL:
             middle = median(amounts) if amounts else 0
             return amount / middle + 0.0 if middle else NAN
+        case Kind.PAST_AGE:
+            return (now - times[0]) / 1_000_000 if len(times) == feature.last else NAN
+        case Kind.PAST_AMOUNT:
+            return amounts[0] / 10 ** DIGITS[event.currency] if len(times) == feature.last else NAN
         case Kind.GAP_STD:
             return _spread([after - before for before, after in pairwise([*times, now] if named else times)])
         case Kind.CUSUM:
@@ -258,14 +263,19 @@ def _of_a_run(feature: Feature, seen: Seen, fraud: np.ndarray, row: int, inside:
     return float(inside[run].sum()) if kinds[-1] == (feature.kind is Kind.FRAUD_RUN) else 0.0
 
 
-def alone(feature: Feature, event: Transaction, timezone: str) -> float:
-    """A feature of the event itself."""
+def alone(feature: Feature, event: Transaction, timezone: str, texts: Callable[[str], str]) -> float:
+    """A feature of the event itself; `texts` reads its fields."""
     local = local_time(event.time_us, timezone)
     match feature.kind:
         case Kind.AMOUNT:
             return event.amount / 10 ** DIGITS[event.currency]
         case Kind.NUMBER:
             return float(event.fields.get(feature.field, NAN))
+        case Kind.CATEGORY:
+            digest = hashlib.blake2b(texts(feature.field).encode(), digest_size=8).digest()
+            return float(
+                1 + int.from_bytes(digest, "little") % (feature.size - 1) if texts(feature.field) else 0
+            )
         case Kind.WEEKEND:
             return float(local.weekday() >= 5)
         case Kind.NIGHT:

@@ -8,6 +8,7 @@ which bucket they are in, and no more: see `Entity.buckets`.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -318,6 +319,10 @@ class Oracle:
                     if middle
                     else NAN
                 )
+            case Kind.PAST_AGE:
+                return (event.time_us - before[0].time_us) / 1e6 if len(before) == feature.last else NAN
+            case Kind.PAST_AMOUNT:
+                return before[0].amount / 10 ** DIGITS[event.currency] if len(before) == feature.last else NAN
             case Kind.GAP_STD:
                 times = [each.time_us for each in before] + [event.time_us] * named
                 gaps = [later - earlier for earlier, later in pairwise(times)]
@@ -460,6 +465,10 @@ class Oracle:
                 return float(Fraction(event.amount, 10 ** DIGITS[event.currency]))
             case Kind.NUMBER:
                 return float(event.fields.get(feature.field, NAN))
+            case Kind.CATEGORY:
+                text = self._text(event, feature.field).encode()
+                digest = int(hashlib.blake2b(text, digest_size=8).digest()[::-1].hex(), 16)
+                return float(digest % (feature.size - 1) + 1 if text else 0)
             case Kind.WEEKEND:
                 return float(local.weekday() >= 5)
             case Kind.NIGHT:

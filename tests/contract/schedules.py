@@ -39,6 +39,7 @@ def feature_set(kinds: frozenset[Kind] = EVERY, **changes: int) -> FeatureSet:
     """Features of these kinds, of two entities."""
     features = [Feature(kind.value, kind) for kind in (Kind.AMOUNT, Kind.WEEKEND, Kind.NIGHT, Kind.HOUR)]
     features.append(Feature("score", Kind.NUMBER, field="score"))
+    features.append(Feature("which", Kind.CATEGORY, field="merchant", size=5))
     for entity, other in (("card", "shop"), ("shop", "card")):
         features.append(Feature(f"{entity}_since", Kind.SINCE_LAST, entity))
         features.append(Feature(f"{entity}_age", Kind.SINCE_FIRST, entity))
@@ -48,7 +49,7 @@ def feature_set(kinds: frozenset[Kind] = EVERY, **changes: int) -> FeatureSet:
         features.append(Feature(f"{entity}_first_fraud", Kind.SINCE_FIRST_FRAUD, entity))
         features += [
             Feature(f"{entity}_{kind}", kind, entity, last=last, half_life_us=7 * SECOND)
-            for kind, last in zip(sorted(RECENT), (2, 3, 4, 5, 6, 7, 8), strict=True)
+            for kind, last in zip(sorted(RECENT), range(2, 2 + len(RECENT)), strict=True)
         ]
         features.append(
             Feature(f"{entity}_velocity", Kind.VELOCITY, entity, WINDOWS[0], against_us=WINDOWS[1])

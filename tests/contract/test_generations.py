@@ -78,6 +78,7 @@ def test_a_mapping_is_another_if_it_gives_events_another_content():
     assert mapping_hash(msgspec.structs.replace(source, label="fraud", max_ahead_us=1)) == mapping_hash(
         source
     )
+    assert mapping_hash(msgspec.structs.replace(source, convert_to="EUR")) != mapping_hash(source)
     assert mapping_hash(msgspec.structs.replace(source, numbers=(*source.numbers, "age"))) != mapping_hash(
         source
     )

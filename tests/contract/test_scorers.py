@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from models.base import Scorer, Vector
-from models.baselines import NullScorer, RandomScorer
+from models.baselines import NullScorer, RandomScorer, Rule, RulesScorer
 from models.checks import check_scorer
+from models.ensemble import EnsembleScorer
 from models.incremental import RiverScorer
 
 FEATURES = ("amount", "risk", "night")
+RULES = (Rule("amount", 120.0, 4.0), Rule("risk", 0.5, 1.0))
 
 
 def stream(events: int = 900) -> tuple[list[Vector], list[bool]]:
@@ -36,6 +38,9 @@ MAKERS: dict[str, Callable[[], Scorer]] = {
     "river, regularised": lambda: RiverScorer(FEATURES, first=50, bins=4, l2=0.001),
     "null": lambda: NullScorer(FEATURES),
     "random": lambda: RandomScorer(FEATURES, seed=3),
+    "rules": lambda: RulesScorer(FEATURES, RULES),
+    "ensemble": lambda: EnsembleScorer(FEATURES[:2], RULES, river=RiverScorer(FEATURES[:2], first=100)),
+    "ensemble, still without bins": lambda: EnsembleScorer(FEATURES[:2]),
 }
 
 

@@ -48,6 +48,7 @@ def every_kind() -> FeatureSet:
     """Features of every kind, of three entities, and some parts of them."""
     features = [Feature(kind.value, kind) for kind in (Kind.AMOUNT, Kind.WEEKEND, Kind.NIGHT, Kind.HOUR)]
     features.append(Feature("score", Kind.NUMBER, field="score"))
+    features.append(Feature("which", Kind.CATEGORY, field="merchant", size=5))
     for entity in ENTITIES:
         features += _of(entity)
     card = {kind: Feature("", kind, "card", LONG) for kind in (Kind.COUNT, Kind.SUM, Kind.MAX, Kind.RISK)}

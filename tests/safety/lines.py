@@ -17,6 +17,8 @@ FENCE = "tests/contract/test_fence.py::"
 CLUSTER = "tests/contract/test_cluster_store.py::"
 LEDGER = "tests/contract/test_ledger.py::"
 LOG = "tests/unit/stream/embedded/test_log.py::"
+KEPT = "tests/contract/test_kept.py::"
+RATES = "tests/unit/features/test_rates.py::"
 REVIEW = "tests/unit/stream/review/"
 WARMING = "tests/unit/stream/test_warming.py::"
 
@@ -429,6 +431,29 @@ LINES = (
         "",
         "a snapshot that was put back in part is taken for none",
         "tests/contract/test_snapshots.py::test_what_was_put_back_in_part_is_begun_anew",
+    ),
+    # --- old generations
+    Line(
+        "features/redis_kept.py",
+        "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end\n",
+        "",
+        "who slept while an old generation was dropped drops nothing of what was made since",
+        KEPT + "test_one_who_slept_drops_nothing_of_what_was_made_since",
+    ),
+    # --- rates of exchange
+    Line(
+        "features/rates.py",
+        "            if self.quotes[at].counts_us <= arrived_us:\n",
+        "            if True:\n",
+        "an amount is converted by a rate that had arrived",
+        RATES + "test_rates_that_arrive_later_change_nothing_for_an_event_that_was_there",
+    ),
+    Line(
+        "features/rates.py",
+        "rate.arrived_us + SETTLES_US, rate.rate)",
+        "rate.arrived_us, rate.rate)",
+        "no scorer converts by a rate that another may not see yet",
+        RATES + "test_a_rate_counts_once_it_has_settled",
     ),
     # --- the embedded log
     Line(

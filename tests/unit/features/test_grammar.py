@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.catalogue import CURRENCY, DAY_US, HOUR_OF_DAY, WEEKDAY, Feature, Kind
+from features.catalogue import CURRENCY, DAY_US, HOUR_OF_DAY, WEEKDAY, Feature, Kind, feature_hash
 from features.grammar import (
     UNITS,
     DeclarationError,
@@ -205,6 +205,10 @@ def test_the_words_name_the_zone_of_night() -> None:
         ("since last by customer over 1d", 'write "since last by ENTITY"'),
         ("since 1d by customer", 'write "since last by ENTITY"'),
         ("share by customer over 1d", 'write "share FIELD by ENTITY over WINDOW"'),
+        ("history by customer over 7d", 'it ends with "over last N"'),
+        ("category country", 'write "category FIELD into N"'),
+        ("category customer into 1", "1 is not between 2 and 1048576"),
+        ("category city into 9", "'city' is not an entity"),
         ("rank by customer over last 5", "write one of rank amount, typical amount"),
         ("rank amount by customer over 5d", 'it goes on with "over last N"'),
         ("rank amount by customer over last 5 halving 1d", "take out 'halving 1d'"),
@@ -270,3 +274,21 @@ def test_since_first_fraud_has_no_window():
     feature = only("since first fraud by terminal")
     assert (feature.name, feature.kind) == ("terminal_since_first_fraud", Kind.SINCE_FIRST_FRAUD)
     assert (feature.window_us, feature.words) == (0, "seconds since this terminal's first fraud was labelled")
+
+
+def test_history_tells_the_age_and_the_amount_of_each_of_the_last_events() -> None:
+    features = parse("history by terminal over last 2", SCOPE)
+    assert [(each.name, each.kind, each.last) for each in features] == [
+        ("terminal_past_age_1", Kind.PAST_AGE, 1),
+        ("terminal_past_amount_1", Kind.PAST_AMOUNT, 1),
+        ("terminal_past_age_2", Kind.PAST_AGE, 2),
+        ("terminal_past_amount_2", Kind.PAST_AMOUNT, 2),
+    ]
+    assert features[3].words == "amount of this terminal's 2nd event before this one"
+
+
+def test_a_category_is_of_the_event_alone() -> None:
+    feature = only("category customer into 64")
+    assert (feature.name, feature.kind, feature.entity) == ("category_customer", Kind.CATEGORY, "")
+    assert (feature.field, feature.size) == ("customer", 64)
+    assert feature_hash(feature) != feature_hash(only("category customer into 65"))

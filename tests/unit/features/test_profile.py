@@ -177,6 +177,18 @@ FAULTS = [
     ('time = "at"', 'time = "at"\nunit = "min"', 5, "unit 'min' must be one of s, ms, us"),
     ('currency = "EUR"', 'currency = "EURO"', 7, "'EURO' is no ISO 4217 currency (did you mean EUR?)"),
     ('currency = "EUR"', "currency = { column = 'c' }", 7, "currency must be one code, or { field"),
+    (
+        'currency = "EUR"',
+        'currency = "EUR"\nconvert_to = "EUR"',
+        8,
+        "every amount is in EUR already: take convert_to",
+    ),
+    (
+        'currency = "EUR"',
+        'currency = "EUR"\nconvert_to = "usd"',
+        8,
+        "'usd' is no ISO 4217 currency (did you mean USD?)",
+    ),
     ('numbers = ["age"]', 'numbers = ["age", "age"]', 10, "numbers names 'age' twice"),
     ('numbers = ["age"]', 'numbers = ["country"]', 10, "'country' is named in texts and in numbers"),
     ('texts = ["country"]', 'texts = ["country", "fraud"]', 8, "the label 'fraud' is also mapped as input"),

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from features.profile import SHIPPED
 from features.profile import load as load_profile
+from features.redis_kept import FILLING, LIVE, OLD, Kept
 from features.redis_server import RedisFacts
 from features.topic_settings import TopicSettings
 from stream import cli, doctor
@@ -100,6 +101,27 @@ def test_a_redis_that_may_lose_state_or_stop_the_stream_is_wrong(changes, said):
     (finding,) = doctor.check_redis(replace(REDIS, **changes))
     assert finding.state is State.WRONG
     assert said in finding.found
+
+
+def test_old_generations_that_take_memory_are_worth_a_note():
+    live = Kept("5:a", LIVE, 9, 10**9, 0, None)
+    old, small = Kept("5:b", OLD, 9, 12_345_678, 99, 1), Kept("5:c", OLD, 9, 999, None, None)
+    filling = Kept("5:d", FILLING, 9, 10**9, 0, None)
+    [found] = doctor.check_generations([live, old, small, filling])
+    assert (found.state, found.found) == (
+        State.NOTE,
+        "the old generation 5:b takes about 12 MB of Redis",
+    )
+    assert "weir features generations drop 5:b" in found.mend
+
+
+def test_rates_that_are_missing_are_wrong_and_refused_ones_worth_a_note():
+    [none] = doctor.check_rates("EUR", {}, 0)
+    assert (none.state, none.found) == (State.WRONG, "there are none to EUR: nothing can be converted")
+    assert "weir send --rates" in none.mend
+    fine, refused = doctor.check_rates("EUR", {"USD": "2026-01-02T14:15:00+00:00", "GBP": "2026-01-01"}, 2)
+    assert (fine.state, refused.state) == (State.OK, State.NOTE)
+    assert fine.found == "to EUR, the newest: GBP of 2026-01-01, USD of 2026-01-02T14:15:00+00:00"
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from features.events import EPOCH, Label, Transaction
+from features.events import EPOCH, Converted, Label, Transaction
 from features.store import Applied, Status
 from models.base import Reason
 from stream.decide import NEVER, Outcome
-from stream.decisions import AlertRecord, DecisionRecord, ReasonRecord
+from stream.decisions import AlertRecord, ConvertedRecord, DecisionRecord, ReasonRecord
 from stream.emit import Emitter, utc_text
 from stream.grounds import Basis
 from stream.keyring import Seal
@@ -80,7 +80,15 @@ def plainly(made, personal, seals):
         approximate=applied.approximate,
         count_error=applied.error if applied.approximate else UNSET,
         sealed=sealed or UNSET,
+        converted_from=converted_from(event.converted),
     )
+
+
+def converted_from(before):
+    if before is None:
+        return UNSET
+    at = (EPOCH + timedelta(microseconds=before.at_us)).isoformat()
+    return ConvertedRecord(before.amount, before.currency, before.rate, at)
 
 
 def alert_of(record):
@@ -97,6 +105,7 @@ def alert_of(record):
         currency=record.currency,
         model_version=record.model_version,
         sealed=record.sealed,
+        converted_from=record.converted_from,
     )
 
 
@@ -117,6 +126,7 @@ EVENTS = st.builds(
     entities=st.tuples(VALUES, VALUES, VALUES),
     fields=st.just({}),
     body=st.binary(min_size=8, max_size=8),
+    converted=st.none() | st.builds(Converted, st.integers(-9, 9), st.just("USD"), st.just("0.5"), TIMES_US),
 )
 APPLIED = st.builds(
     Applied,

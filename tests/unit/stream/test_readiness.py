@@ -42,6 +42,16 @@ def test_a_learner_must_write_models_and_a_scorer_read_them_unless_one_is_pinned
     refuse_forbidden("score", NAMES, closed, "weir", pinned=True)
 
 
+def test_a_scorer_that_converts_must_read_rates_and_nobody_else_must():
+    names = {**NAMES, "rates": "acme.rates"}
+    closed = {**ALLOWED, "acme.rates": ("DESCRIBE",)}
+    with pytest.raises(NotReady, match=r"the role score needs: READ acme.rates\. "):
+        refuse_forbidden("score", names, closed, "weir", converts=True)
+    refuse_forbidden("score", names, {**closed, "acme.rates": ("READ",)}, "weir", pinned=True, converts=True)
+    refuse_forbidden("score", names, closed, "weir")
+    refuse_forbidden("learn", names, closed, "weir", converts=True)
+
+
 def test_a_group_that_the_user_may_not_read_with_is_refused_and_one_that_never_was_is_not():
     refuse_closed_group("weir-score", None, "weir")
     refuse_closed_group("weir-score", ("DESCRIBE", "READ"), "weir")

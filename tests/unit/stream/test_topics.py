@@ -34,6 +34,17 @@ def test_dead_letters_and_snapshots_may_be_larger_than_events_and_snapshots_are_
     assert int(topics["models"].settings["max.message.bytes"]) == 8_000_000
 
 
+def test_the_topic_of_rates_is_wanted_where_a_profile_converts_and_keeps_every_rate_that_was_not_corrected():
+    assert "rates" not in by_name(wanted(TopicSettings()))
+    rates = by_name(wanted(TopicSettings(retention_us=2 * DAY_US), converts=True))["rates"]
+    assert rates.partitions == 1
+    assert rates.settings == {
+        "cleanup.policy": "compact",
+        "min.compaction.lag.ms": str(2 * DAY_US // 1_000),
+        "message.timestamp.type": "LogAppendTime",
+    }
+
+
 @pytest.mark.parametrize(("copies", "insync"), [(None, None), (1, None), (3, "2")])
 def test_three_copies_ask_for_two_before_a_record_counts_as_written(copies, insync):
     topics = wanted(TopicSettings(replication=copies))

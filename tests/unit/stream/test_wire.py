@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.decisions import AlertRecord, DecisionRecord, LabelRecord, ReasonRecord
+from stream.decisions import AlertRecord, ConvertedRecord, DecisionRecord, LabelRecord, ReasonRecord
 from stream.envelope import Envelopes
 from stream.keyring import Opener, Seal
 from stream.letters import AsItCame, DeadLetter, LetterOffice, as_it_came
@@ -22,6 +22,7 @@ from stream.wire import WireError, decode, encode
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
+CONVERTED = ConvertedRecord(6204, "USD", "0.9213", "2018-03-30T14:15:00+00:00")
 REASONS = [
     ReasonRecord("terminal_risk_7d", 0.25, 1.5),
     ReasonRecord("customer_ratio_amount_30d", None, -0.125),
@@ -70,6 +71,8 @@ WRITTEN = [
     ),
     ("alert.v1.json", ALERT),
     ("decision_sealed.v1.json", msgspec.structs.replace(DECISION, sealed={"customer": "AgHN3w=="})),
+    ("decision_converted.v1.json", msgspec.structs.replace(DECISION, converted_from=CONVERTED)),
+    ("alert_converted.v1.json", msgspec.structs.replace(ALERT, converted_from=CONVERTED)),
     ("decision_warming.v1.json", msgspec.structs.replace(DECISION, warming=["customer_ratio_amount_30d"])),
     ("alert_sealed.v1.json", msgspec.structs.replace(ALERT, sealed={"customer": "AgHN3w=="})),
     ("label.v1.json", msgspec.structs.replace(LABEL, reverses=None)),
@@ -154,6 +157,8 @@ def test_a_record_comes_back_as_it_was_written(
         "list[str] | msgspec.UnsetType": st.just(msgspec.UNSET) | st.lists(TEXT, max_size=2),
         "dict[str, int] | msgspec.UnsetType": st.just(msgspec.UNSET)
         | st.dictionaries(TEXT, st.integers(0, 2**53), max_size=2),
+        "ConvertedRecord | msgspec.UnsetType": st.just(msgspec.UNSET)
+        | st.builds(ConvertedRecord, st.integers(-(2**63), 2**63 - 1), TEXT, TEXT, TEXT),
         "dict[str, float | None]": st.dictionaries(TEXT, st.none() | FINITE, max_size=2),
     }
     values = {

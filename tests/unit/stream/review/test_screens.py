@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from stream.decisions import ReasonRecord
+from stream.decisions import ConvertedRecord, ReasonRecord
 from stream.review.screens import PAGES, bars
 from tests.contract.ledger_records import alert, label, of_alerts, on_log
 
@@ -55,6 +55,15 @@ def test_a_case_shows_every_feature(client, alerted):
     missing = client.get("/case/alert-%3Cscript%3E")
     assert missing.status_code == 404
     assert "&lt;script&gt;" in missing.text
+
+
+def test_a_case_shows_what_was_paid_where_the_amount_was_converted(client, recorder):
+    before = ConvertedRecord(1357, "USD", "0.9213", "2026-01-01T14:15:00+00:00")
+    recorder.record(of_alerts(alert("e1", converted_from=before), alert("e2")))
+    shown = " ".join(client.get("/case/alert-e1").text.split())
+    assert "<dt>paid</dt><dd>13.57 USD, at 0.9213 of" in shown
+    assert "<h1>12.50 EUR</h1>" in shown
+    assert "<dt>paid</dt>" not in client.get("/case/alert-e2").text
 
 
 def test_what_an_event_holds_is_shown_and_never_run(client, recorder, alerted):
