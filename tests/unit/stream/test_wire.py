@@ -154,6 +154,8 @@ def test_a_record_comes_back_as_it_was_written(
         "list[str] | msgspec.UnsetType": st.just(msgspec.UNSET) | st.lists(TEXT, max_size=2),
         "dict[str, int] | msgspec.UnsetType": st.just(msgspec.UNSET)
         | st.dictionaries(TEXT, st.integers(0, 2**53), max_size=2),
+        "dict[str, float] | msgspec.UnsetType": st.just(msgspec.UNSET)
+        | st.dictionaries(TEXT, FINITE, max_size=2),
         "dict[str, float | None]": st.dictionaries(TEXT, st.none() | FINITE, max_size=2),
     }
     values = {
