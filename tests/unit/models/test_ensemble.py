@@ -66,6 +66,14 @@ def test_without_the_network_it_is_what_river_is_although_it_never_was_without_i
     assert sum(scorer.score_many(vectors)) == pytest.approx(sum(fraud for _, fraud in later), rel=0.25)
 
 
+def test_labels_with_the_network_teach_what_the_other_parts_are_worth_without_it() -> None:
+    """River has no bins yet and says the same of all; only the rules know, and were never alone with it."""
+    scorer = EnsembleScorer(FEATURES, RULES, river=RiverScorer(FEATURES, first=10_000))
+    for number in range(3000):
+        scorer.learn_one((1.0, 0.9 if number % 20 == 0 else 0.0, 0.05), fraud=number % 20 == 0)
+    assert scorer.score_one((1.0, 0.9, NAN)) > 0.5 > 10 * scorer.score_one((1.0, 0.0, NAN))
+
+
 def test_events_with_and_without_the_network_in_one_batch_are_scored_each_by_itself() -> None:
     scorer = taught(stream(800))
     rows = [vector if number % 3 else (*vector[:2], NAN) for number, (vector, _) in enumerate(stream(90, 5))]
