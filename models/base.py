@@ -6,7 +6,7 @@ Every scorer names the features that it reads, in the order of the vectors that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -55,4 +55,13 @@ class Scorer(Protocol):
 
     def dump(self) -> bytes:
         """The whole state as bytes, without pickle: equal states give equal bytes."""
+        ...
+
+
+@runtime_checkable
+class Weighed(Protocol):
+    """A scorer made of parts, which tells what each of them counts for."""
+
+    def weights(self) -> dict[str, float]:
+        """By part: what its log-odds count for in the score's."""
         ...

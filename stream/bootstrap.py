@@ -421,18 +421,13 @@ def new_learner(profile: Profile) -> Learner:
     from models.incremental import RiverScorer
     from stream.thumb import rules_of
 
-    features, network = profile.features, has_network(profile)
+    features, network = profile.features, profile.sequence is not None
     return Learner(
         EnsembleScorer(features.names, rules_of(features)) if network else RiverScorer(features.names),
         AlertBudget(profile.alerts_per_day),
         features_version=profile.features_version,
         hashes={**features.hashes, **MEASURES} if network else features.hashes,
     )
-
-
-def has_network(profile: Profile) -> bool:
-    """Whether a network's score is one of the parts."""
-    return getattr(profile, "sequence", None) is not None
 
 
 def _learner(profile: Profile, newest: Snapshot | None) -> Learner:

@@ -73,6 +73,9 @@ CATALOGUE: Mapping[str, Kind] = {
     "weir_snapshot_number": Kind(
         "gauge", "the number of the newest snapshot that this learner made or resumed from"
     ),
+    "weir_ensemble_weight": Kind(
+        "gauge", "what the log-odds of a part count for in the ensemble's, with all parts there", ("part",)
+    ),
     # record
     "weir_recorded_rows": Kind("counter", "what was written to SQL", ("kind",)),
     # review, from SQL: the same whichever process tells it

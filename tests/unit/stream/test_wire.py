@@ -159,6 +159,8 @@ def test_a_record_comes_back_as_it_was_written(
         | st.dictionaries(TEXT, st.integers(0, 2**53), max_size=2),
         "ConvertedRecord | msgspec.UnsetType": st.just(msgspec.UNSET)
         | st.builds(ConvertedRecord, st.integers(-(2**63), 2**63 - 1), TEXT, TEXT, TEXT),
+        "dict[str, float] | msgspec.UnsetType": st.just(msgspec.UNSET)
+        | st.dictionaries(TEXT, FINITE, max_size=2),
         "dict[str, float | None]": st.dictionaries(TEXT, st.none() | FINITE, max_size=2),
     }
     values = {
