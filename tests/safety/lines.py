@@ -5,28 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tests.safety.line import Line
+from tests.safety.network_lines import NETWORKS
+
+__all__ = ["LINES", "SCHEDULES", "Line"]
 
 SCHEDULES = 400
 """So many schedules of the simulation at most are run until one goes red."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One or a few lines that belong together."""
-
-    file: str
-    text: str  # exactly as it stands there, and once
-    instead: str
-    keeps: str
-    test: str = ""  # the test that goes red; "": a schedule of the simulation does
-    kinds: tuple[str, ...] = ()  # only schedules that break one of these show it; (): any may
-    sql: bool = False  # only schedules with a recorder and a learner do
-
-    @property
-    def name(self) -> str:
-        """Short, for people."""
-        return f"{self.file}: {self.text.strip().splitlines()[0].strip()}"
 
 
 CHUNKS = "tests/unit/stream/test_chunks.py::"
@@ -470,4 +455,6 @@ LINES = (
         "retention drops nothing that a group has still to read",
         LOG + "test_retention_drops_what_is_old_and_every_group_has_read_and_gives_the_disk_back",
     ),
+    # --- networks
+    *NETWORKS,
 )
