@@ -40,7 +40,16 @@ from models.manifest import (
 )
 from models.sequence import Network
 
-__all__ = ["Artifact", "ArtifactError", "Manifest", "artifact_of", "load", "scorer_of"]
+__all__ = [
+    "Artifact",
+    "ArtifactError",
+    "Manifest",
+    "artifact_of",
+    "load",
+    "network_of",
+    "parts_of",
+    "scorer_of",
+]
 
 NAME = "sequence"
 """How a network is called where nobody chose another name: decisions, metrics and the topic's key."""
@@ -83,11 +92,9 @@ class Artifact(msgspec.Struct, frozen=True):
     @classmethod
     def read(cls, folder: Path) -> Self:
         """The network in a folder; raises ArtifactError for one that is not whole and sound. No signature is checked."""
-        written = _read(folder / MANIFEST_FILE, MANIFEST_BYTES)
+        written, signature = parts_of(folder)
         manifest = Manifest.decode(written)
         weights = _read(folder / WEIGHTS_FILE, _most(manifest))
-        signed = folder / SIGNATURE_FILE
-        signature = _read(signed, SIGNATURE_BYTES) if signed.exists() else b""
         return cls(manifest, written, weights, signature)._checked()
 
     def pack(self) -> bytes:
@@ -125,6 +132,13 @@ class Artifact(msgspec.Struct, frozen=True):
                 "or belong to another network"
             )
         return self
+
+
+def parts_of(folder: Path) -> tuple[bytes, bytes]:
+    """A manifest's bytes and what signs them, b"" for nothing, before any of it is looked at. Raises ArtifactError."""
+    signature = folder / SIGNATURE_FILE
+    written = _read(folder / MANIFEST_FILE, MANIFEST_BYTES)
+    return written, _read(signature, SIGNATURE_BYTES) if signature.exists() else b""
 
 
 def artifact_of(
@@ -178,38 +192,39 @@ def artifact_of(
     return made
 
 
-def load(
-    folder: Path, hashes: Mapping[str, str], *, device: str = "cpu", names: Sequence[str] | None = None
-) -> SequenceScorer:
-    """The scorer in a folder, for a profile whose features have these names, in order, and measure this.
+def load(folder: Path, hashes: Mapping[str, str], *, device: str = "cpu") -> SequenceScorer:
+    """The scorer in a folder, for a profile whose features measure this, by name.
 
     Raises ArtifactError if it cannot be used. Whether it is signed is for those to ask who do not trust the folder.
     """
-    return scorer_of(Artifact.read(folder), hashes, device=device, names=names)
+    return scorer_of(Artifact.read(folder), hashes, device=device)
 
 
-def scorer_of(
-    artifact: Artifact, hashes: Mapping[str, str], *, device: str = "cpu", names: Sequence[str] | None = None
-) -> SequenceScorer:
-    """The scorer of an artifact, which takes vectors of the features `names` (those of `hashes`, in order, if not said).
+def scorer_of(artifact: Artifact, hashes: Mapping[str, str], *, device: str = "cpu") -> SequenceScorer:
+    """The scorer of an artifact, for vectors of the features that its manifest names, in that order.
 
-    Raises ArtifactError if a feature that it reads is missing or measures something else, or the weights do not fit.
+    The profile, whose features measure `hashes`, may have more of them, in another order. Raises ArtifactError if one
+    that the network reads is missing or measures something else, or the weights do not fit.
     """
     manifest = artifact.manifest
     manifest.refuse_other_features(hashes)
-    state = _tensors(artifact)
+    return SequenceScorer(network_of(artifact), manifest.features, manifest.calibration, device)
+
+
+def network_of(artifact: Artifact) -> Network:
+    """The network itself, out of training; raises ArtifactError if the weights do not fit its shape."""
+    manifest, state = artifact.manifest, _tensors(artifact)
     with torch.random.fork_rng(devices=[]):  # what it begins with is replaced, and disturbs no training
         network = Network(manifest.shape, manifest.fitted, manifest.features)
     network.load_state_dict(state)
-    given = tuple(hashes if names is None else names)
-    return SequenceScorer(network, manifest.features, manifest.calibration, device, given)
+    return network.eval()
 
 
 def _tensors(artifact: Artifact) -> dict[str, Tensor]:
     """The weights, each as the manifest's shape asks for it; raises ArtifactError."""
     expected = _expected(artifact.manifest)
     try:
-        found = dict(safetensors.deserialize(artifact.weights))
+        found = dict(safetensors.deserialize(artifact.weights))  # type: ignore[no-untyped-call] # its stubs lack it
     except safetensors.SafetensorError as error:
         raise ArtifactError(f"the weights are no safetensors: {error}") from error
     if found.keys() != expected.keys():

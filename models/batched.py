@@ -10,7 +10,6 @@ it was late or away. Those are read first, before the card's next event.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -56,16 +55,10 @@ class SequenceScorer:
         features: tuple[str, ...],
         calibration: Calibration = Calibration(),  # noqa: B008 - a constant
         device: str = "cpu",
-        names: Sequence[str] | None = None,
     ) -> None:
-        """Moves the network to the device, and out of training.
-
-        It reads `features`. Where the vectors that are given hold others too, or hold them in another order, `names` tells
-        what they hold; raises ValueError where a feature is not among these.
-        """
+        """Moves the network to the device, and out of training."""
         self.network = network.to(device).eval()
         self.features = features
-        self._columns = _columns(features, features if names is None else names)
         self.calibration = calibration
         self._device = torch.device(device)
 
@@ -84,7 +77,7 @@ class SequenceScorer:
 
         Raises what the device raises, such as torch.OutOfMemoryError; ValueError for a state that is none of this network's.
         """
-        opened = [self._opened(card) for card in self._narrowed(cards)]
+        opened = [self._opened(card) for card in cards]
         advanced: list[Advanced | None] = [None] * len(cards)
         for places in alike([len(vectors) for _, vectors in opened]):
             chosen = [opened[place] for place in places]
@@ -101,20 +94,9 @@ class SequenceScorer:
         if not self.network.state:
             return b""
         held = card.state or bytes(self.state_bytes)
-        [read] = self._narrowed([card])
-        added = b"".join(np.asarray(vector, "<f8").tobytes() for vector in read.vectors)
+        added = b"".join(np.asarray(vector, "<f8").tobytes() for vector in card.vectors)
         kept = (held[self.state_bytes :] + added)[-MISSED * 8 * len(self.features) :]
         return held[: self.state_bytes] + kept
-
-    def _narrowed(self, cards: Sequence[Series]) -> Sequence[Series]:
-        """The same with what the network reads of their vectors, in its order: taken out of all of them at once."""
-        if self._columns is None:
-            return cards
-        rows = [vector for card in cards for vector in card.vectors]
-        if not rows:
-            return cards
-        read = iter(np.array(rows, np.float64)[:, self._columns])
-        return [Series(card.state, list(islice(read, len(card.vectors)))) for card in cards]
 
     def _opened(self, card: Series) -> tuple[bytes, list[Vector]]:
         """A card's state without what it missed, and that and its new events."""
@@ -153,16 +135,6 @@ class SequenceScorer:
     def _probabilities(self, logits: Floats) -> NDArray[np.float64]:
         raised = self.calibration.slope * logits.astype(np.float64) + self.calibration.offset
         return 1.0 / (1.0 + np.exp(-raised))
-
-
-def _columns(features: Sequence[str], names: Sequence[str]) -> list[int] | None:
-    """Where the features stand in vectors that hold `names`; None where they are these."""
-    if tuple(features) == tuple(names):
-        return None
-    places = {name: place for place, name in enumerate(names)}
-    if missing := [name for name in features if name not in places]:
-        raise ValueError(f"the vectors lack {', '.join(missing)}, which the network reads")
-    return [places[name] for name in features]
 
 
 def alike(lengths: Sequence[int]) -> list[list[int]]:

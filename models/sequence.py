@@ -119,7 +119,7 @@ class Recurrent(Body):
 
     def forward(self, events: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """The state is that of each layer, one behind the other."""
-        cards, layers, width = len(events), self.shape.layers, self.shape.width
+        cards, layers, width = events.shape[0], self.shape.layers, self.shape.width
         parts = state.view(cards, self.parts, layers, width).permute(1, 2, 0, 3).contiguous()
         carried = (parts[0], parts[1]) if self.parts == 2 else parts[0]
         told, after = self.cells(events, carried)
@@ -185,7 +185,7 @@ class Transformer(Body):
         return told, torch.cat([after, (count + events.shape[1]).clamp(max=self.held)], 1)
 
     def _with_cache(self, events: Tensor, held: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-        caches = held.view(len(events), len(self.blocks), self.held, self.each)
+        caches = held.view(events.shape[0], len(self.blocks), self.held, self.each)
         told, after = events, []
         for layer, block in enumerate(self._layers()):
             known = torch.cat([caches[:, layer], block.known(told)], 1)
@@ -194,7 +194,7 @@ class Transformer(Body):
         return told, torch.cat(after, 1)
 
     def _anew(self, events: Tensor, held: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-        seen = torch.cat([held.view(len(events), self.held, self.each), events], 1)
+        seen = torch.cat([held.view(events.shape[0], self.held, self.each), events], 1)
         total = seen.shape[1]
         told = seen
         mask = self._mask(total, 0, count - self.held)

@@ -22,9 +22,10 @@ from models.base import MEASURES
 from models.snapshot import Snapshot
 from stream import watching
 from stream.broker import ensure_topics, progress_for, publisher_for, tail_for
-from stream.champion import ChampionFeed, Contest, Pinned, Published, champion_from_file, resumed
+from stream.champion import ChampionFeed, Contest, Pinned, champion_from_file, resumed
 from stream.codec import Codec, keyed_by_person
 from stream.config import Config, ConfigError
+from stream.contest import Published
 from stream.decide import AlertBudget
 from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, LABELS, TRANSACTIONS
 from stream.embedded.server import ValkeyServer, running

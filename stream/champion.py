@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from models.base import MEASURES, SEQUENCE, Scorer
 from models.snapshot import Snapshot, SnapshotError
-from stream.follow import Follower
+from stream.contest import NewestUsable
 from stream.model_keys import TrustedKeys
 from stream.pipeline import NOBODY, Champion
-from stream.records import Record, Tail
-from stream.signing import Signed, opened
+from stream.signing import opened
 
 if TYPE_CHECKING:
     from models.incremental import RiverScorer
@@ -58,7 +57,7 @@ class Pinned:
         """Nothing is held."""
 
 
-class Contest:
+class Contest(NewestUsable[Snapshot, Champion]):
     """Which of the snapshots on the topic is the champion: the one of the highest number that can be used.
 
     One that is not signed by a trusted key, damaged, of features that are not there, or older than what was there before is
@@ -69,115 +68,18 @@ class Contest:
         self, trusted: TrustedKeys, features_version: str, hashes: Mapping[str, str], model: str = MODEL
     ) -> None:
         """Snapshots of `model` count whose features are among these, and measure the same (see `champion_of`)."""
-        self.refused = 0
-        self._champion = NOBODY
-        self._reigning: Signed | None = None
-        self._newest: Signed | None = None  # usable or not: no older one follows it
-        self._trusted = trusted
+        super().__init__(trusted, model, opened, NOBODY)
         self._features_version = features_version
         self._hashes = hashes
-        self._key = model.encode()
 
     @property
     def champion(self) -> Champion:
         """Who won so far."""
-        return self._champion
+        return self.newest
 
-    def begin(self) -> None:
-        """Read from the beginning: whatever was signed by keys that are trusted no more does not count."""
-        self._newest = None
-
-    def again(self) -> bool:
-        """Whether other keys are trusted now."""
-        if not self._trusted.refresh():
-            return False
-        reigning = self._reigning
-        if reigning is not None and not self._trusted.trusts(reigning.key_id):
-            logger.error(
-                "%s decides, and the key %s that signed it was revoked: it stays until a snapshot comes that is signed by "
-                "a trusted key",
-                *(reigning.snapshot.model_version, reigning.key_id),
-            )
-            self._reigning = None
-        return True
-
-    def take(self, records: Sequence[Record]) -> None:
-        """Swap to the newest of these that can be used, if any can."""
-        valid = [signed for record in records if (signed := self._valid(record)) is not None]
-        for signed in reversed(valid):
-            if self._crown(signed):
-                return
-
-    def _valid(self, record: Record) -> Signed | None:
-        if record.key != self._key:
-            return None
-        try:
-            signed = opened_under_its_name(record, self._trusted)
-            return signed if self._newer(signed) else None
-        except SnapshotError as error:
-            self._refuse(f"the snapshot at {record.topic}[{record.partition}]@{record.offset}", error)
-            return None
-
-    def _newer(self, signed: Signed) -> bool:
-        """Whether it comes after all before it; raises SnapshotError for a number that was there before."""
-        newest, snapshot = self._newest, signed.snapshot
-        if newest is None or snapshot.number > newest.snapshot.number:
-            self._newest = signed
-            return True
-        if snapshot == newest.snapshot:
-            return False  # sent once more, by a learner that went on after a crash or with another key
-        raise SnapshotError(
-            f"{snapshot.model_version} (made {snapshot.made_at}) comes after {newest.snapshot.model_version} "
-            f"(made {newest.snapshot.made_at}): an old one was sent again, or a second learner wrote"
-        )
-
-    def _crown(self, signed: Signed) -> bool:
-        """Whether this one, or a newer one, decides from now on."""
-        if self._reigning is not None and signed.snapshot.number <= self._reigning.snapshot.number:
-            return True
-        try:
-            self._champion = champion_of(signed.snapshot, self._features_version, self._hashes)
-        except SnapshotError as error:
-            self._refuse(signed.snapshot.model_version, error)
-            return False
-        self._reigning = signed
-        logger.info("%s decides from now on", self._champion.version)
-        return True
-
-    def _refuse(self, what: str, why: SnapshotError) -> None:
-        self.refused += 1
-        logger.error("%s is refused and %s stays: %s", what, self._champion.version, why)
-
-
-class Published:
-    """The champion of the topic `models`, followed in a thread: the scorer swaps when it asks, between two batches."""
-
-    def __init__(self, open_tail: Callable[[], Tail], contest: Contest) -> None:
-        """Read all that stands on the topic; raises what keeps it from being read."""
-        self._contest = contest
-        self._follower = Follower(open_tail, contest)
-        self._follower.start()
-
-    @property
-    def refused(self) -> int:
-        """Snapshots that could not be used so far."""
-        return self._contest.refused
-
-    def newest(self) -> Champion:
-        """The champion for the next batch; costs nothing."""
-        return self._contest.champion
-
-    def close(self) -> None:
-        """End the thread."""
-        self._follower.close()
-
-
-def opened_under_its_name(record: Record, trusted: TrustedKeys) -> Signed:
-    """The signed snapshot in a record; raises SnapshotError for one that cannot be trusted, or stands under another's key."""
-    signed = opened(record.value, trusted.key)
-    if signed.name.encode() != record.key:
-        raise SnapshotError(f"it is of the model {signed.name!r}, and stands under the key {record.key!r}")
-    return signed
+    def use(self, held: Snapshot) -> Champion:
+        """The champion that a snapshot holds."""
+        return champion_of(held, self._features_version, self._hashes)
 
 
 def champion_of(snapshot: Snapshot, features_version: str, hashes: Mapping[str, str]) -> Champion:

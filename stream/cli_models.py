@@ -1,4 +1,4 @@
-"""Commands for the models that the learner published, and for the keys under which they travel: ``weir models``."""
+"""Commands for the models that were published, and for the keys under which they travel: ``weir models``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from models.snapshot import Snapshot
-from stream import bootstrap
+from stream import bootstrap, cli_networks, networks
+from stream.champion import MODEL
 from stream.cli import config_of, config_options, fail
 from stream.config import Config
 from stream.model_keys import Entry, ModelKeyError
@@ -25,23 +26,34 @@ def register(group: click.Group) -> None:
     group.add_command(models)
 
 
+def _is_network(version: str) -> bool:
+    return version.partition("-")[0] == networks.MODEL
+
+
 @click.group("models")
 def models() -> None:
-    """The models that the learner published, and the keys that sign them."""
+    """The models that the learner published, networks that somebody trained, and the keys that sign them."""
+
+
+cli_networks.register(models)
 
 
 @models.command("list")
 @click.option("--json", "as_json", is_flag=True, help="as JSON")
 @config_options
 def models_list(as_json: bool, **given: Any) -> None:
-    """The snapshots that are kept, newest first, and which key signed those on the topic."""
+    """The snapshots that are kept and the networks on the topic, newest first, with the key that signed them.
+
+    A network that scorers refuse is shown with the reason.
+    """
     config = config_of(given)
     ledger = Ledger.open(config.database)
     signers = _signers(config)
     rows = [_row(snapshot, signers) for snapshot in ledger.snapshots()]
     ledger.close()
+    found = cli_networks.rows(config)
     if as_json:
-        click.echo(msgspec.json.encode(rows).decode())
+        click.echo(msgspec.json.encode([*rows, *found]).decode())
         return
     table = Table("version", "labels", "threshold", "features", "made", "signed by")
     for row in rows:
@@ -50,11 +62,14 @@ def models_list(as_json: bool, **given: Any) -> None:
         table.add_row(
             row["model_version"], learned, threshold, row["features_version"], made, row["signed_by"]
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    cli_networks.tables(found, console)
 
 
 def _row(snapshot: Snapshot, signers: dict[int, str]) -> dict[str, Any]:
     return {
+        "name": MODEL,
         "number": snapshot.number,
         "model_version": snapshot.model_version,
         "learned": snapshot.learned,
@@ -104,16 +119,29 @@ def _weights(snapshot: Snapshot) -> dict[str, dict[str, float]]:
 
 
 @models.command("export")
-@click.argument("number", type=int)
-@click.argument("file", type=click.Path(dir_okay=False, writable=True, path_type=Path))
+@click.argument("version")
+@click.argument("file", type=click.Path(writable=True, path_type=Path))
 @config_options
-def models_export(number: int, file: Path, **given: Any) -> None:
-    """Write snapshot NUMBER to FILE, to pin it with --model."""
-    snapshot = Ledger.open(config_of(given).database).snapshot(number)
-    if snapshot is None:
-        fail(f"there is no snapshot {number}; `weir models list` shows those that are kept")
+def models_export(version: str, file: Path, **given: Any) -> None:
+    """Write a model to FILE: snapshot 12 by `12` or `river-12`, to pin it with --model; a network by `sequence-3`, into a folder.
+
+    `sequence` alone is the newest network.
+    """
+    config = config_of(given)
+    if _is_network(version):
+        cli_networks.export(config, version, file)
+        return
+    snapshot = _snapshot(config, version)
     file.write_bytes(snapshot.encode())
     click.echo(f"wrote {snapshot.model_version} to {file}")
+
+
+def _snapshot(config: Config, version: str) -> Snapshot:
+    number = version.rpartition("-")[2]
+    found = Ledger.open(config.database).snapshot(int(number)) if number.isdecimal() else None
+    if found is None or version not in (number, found.model_version):
+        fail(f"there is no snapshot {version}; `weir models list` shows those that are kept")
+    return found
 
 
 @models.group("keys")

@@ -62,6 +62,10 @@ CATALOGUE: Mapping[str, Kind] = {
     "weir_rates": Kind("gauge", "rates of exchange that the scorer knows"),
     "weir_rates_refused": Kind("counter", "rates of exchange that could not be used; those before stayed"),
     "weir_snapshots_refused": Kind("counter", "snapshots that could not be used; the champion stayed"),
+    "weir_network_info": Kind("gauge", "1; the newest network that can be used", ("version", "network")),
+    "weir_networks_refused": Kind(
+        "counter", "networks that were published and could not be used; the one before stayed"
+    ),
     "weir_redis_memory_used_bytes": Kind("gauge", "memory that the Redis uses"),
     "weir_redis_memory_limit_bytes": Kind("gauge", "memory that it may use; 0: no limit"),
     # learn

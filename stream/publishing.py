@@ -14,10 +14,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from models.snapshot import Snapshot, SnapshotError
-from stream.champion import MODEL, opened_under_its_name
+from stream.champion import MODEL
+from stream.contest import opened_under_its_name
 from stream.follow import Follower
 from stream.model_keys import SigningKey, TrustedKeys
 from stream.records import Outgoing, Publisher, Record, Tail
+from stream.signing import opened
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +133,7 @@ class _Seen:
 
     def _saw(self, record: Record) -> None:
         try:
-            signed = opened_under_its_name(record, self._trusted)
+            signed = opened_under_its_name(record, self._trusted, opened)
         except SnapshotError as error:
             logger.warning("at %s[%d]@%d: %s", record.topic, record.partition, record.offset, error)
             self.last = None

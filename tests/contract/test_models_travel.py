@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stream.champion import Contest, Published
+from stream.champion import Contest
+from stream.contest import Published
 from stream.embedded.log import Log
 from stream.embedded.tail import LogTail
 from stream.model_keys import TrustedKeys

@@ -17,7 +17,8 @@ from models.baselines import NullScorer
 from models.snapshot import Snapshot
 from stream import sealing
 from stream.broker import ensure_topics, publisher_for, tail_for
-from stream.champion import MODEL, Contest, Published
+from stream.champion import MODEL, Contest
+from stream.contest import Published
 from stream.kafka import BrokerError
 from stream.kafka_admin import KafkaAdmin
 from stream.lease import LOST

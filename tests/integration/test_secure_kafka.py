@@ -19,8 +19,9 @@ from kafka.admin import (
 )
 
 from stream.broker import ensure_topics, progress_for, publisher_for, tail_for
-from stream.champion import Contest, Published
+from stream.champion import Contest
 from stream.config import ConfigError, load
+from stream.contest import Published
 from stream.kafka import BrokerError
 from stream.publishing import Publishing
 from stream.records import ARRIVED, Outgoing

@@ -38,7 +38,9 @@ def network(shape: Shape = SHAPES[0], seed: int = 3) -> Network:
     return made
 
 
-def artifact(shape: Shape = SHAPES[0], seed: int = 3, **other: object) -> Artifact:
+def artifact(
+    shape: Shape = SHAPES[0], seed: int = 3, network_: Network | None = None, **other: object
+) -> Artifact:
     said = {
         "features": NAMES,
         "hashes": HASHES,
@@ -54,4 +56,4 @@ def artifact(shape: Shape = SHAPES[0], seed: int = 3, **other: object) -> Artifa
         "code_version": "0.1.0",
         "made_at": "2026-03-02T00:00:00+00:00",
     }
-    return artifact_of(network(shape, seed), **said | other)
+    return artifact_of(network_ or network(shape, seed), **said | other)

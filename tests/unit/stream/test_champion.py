@@ -11,7 +11,8 @@ from models.codec import load_scorer
 from models.ensemble import EnsembleScorer, taken_over
 from models.incremental import RiverScorer
 from models.snapshot import Snapshot, SnapshotError
-from stream.champion import MODEL, Contest, Pinned, Published, champion_from_file, champion_of, resumed
+from stream.champion import MODEL, Contest, Pinned, champion_from_file, champion_of, resumed
+from stream.contest import Published
 from stream.pipeline import NOBODY
 from stream.signing import Signer
 from tests.unit.stream.models_fakes import HASHES, KEY, Machine, Topic, snapshot
