@@ -21,7 +21,9 @@ logging.captureWarnings(True)
 HELPED: tuple[str, ...] = (
     "features.located.ProfileError",
     "models.snapshot.SnapshotError",
+    "models.checkpoint.CheckpointError",
     "models.codec.CodecError",
+    "models.periods.TrainingError",
     "features.store.StoreUnavailable",
     "stream.rows.FileError",
     "stream.backup_files.BackupError",
@@ -33,12 +35,14 @@ HELPED: tuple[str, ...] = (
     "stream.sealing.SealError",
     "stream.send.NobodyWorks",
     "stream.simulate.run.SimulationChanged",
+    "stream.gather.GatherError",
     "stream.kafka.BrokerError",
     "stream.model_keys.ModelKeyError",
     "stream.signing.TooLarge",
     "stream.priming.PrimeError",
     "stream.probes.PortTaken",
     "stream.start.LogExpired",
+    "stream.train.TrainError",
     "stream.start.LogShort",
     "stream.readiness.NotReady",
     "stream.registry.RegistryUnavailable",
@@ -102,6 +106,7 @@ def register_all() -> None:
         cli_prime,
         cli_run,
         cli_topics,
+        cli_train,
     )
 
     for module in (
@@ -115,6 +120,7 @@ def register_all() -> None:
         cli_forget,
         cli_backup,
         cli_prime,
+        cli_train,
     ):
         module.register(weir)
 
