@@ -25,7 +25,8 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 11,
     "grid.color": "#e7edef",
     "font.size": 9,
-    "legend.frameon": False,
+    "legend.framealpha": 0.9,
+    "legend.edgecolor": "none",
     "svg.hashsalt": "weir",  # equal trainings give equal pictures
 }
 

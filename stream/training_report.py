@@ -46,7 +46,7 @@ PAGE = """<!doctype html>
 {% for name, value in figures %}<div><dt>{{ name }}</dt><dd>{{ value }}</dd></div>
 {% endfor %}</dl></section>
 <section class="card">{{ picture }}</section>
-<div class="two">
+<div class="two"><div>
 <section class="card"><h2>Data</h2><table>
 <tr><th></th><th class="n">learned from</th><th class="n">judged on</th></tr>
 {% for name, earlier, later in data %}<tr><th>{{ name }}</th><td class="n">{{ earlier }}</td><td class="n">{{ later }}</td></tr>
@@ -62,6 +62,7 @@ PAGE = """<!doctype html>
 <section class="card"><h2>Settings</h2><table>
 {% for name, value in settings %}<tr><th>{{ name }}</th><td><code>{{ value }}</code></td></tr>
 {% endfor %}</table></section>
+</div>
 </main></body>
 </html>
 """
