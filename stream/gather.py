@@ -141,6 +141,7 @@ class _FromFile:
         self._places = [features.names.index(name) for name in settings.features]
         self._flat = Flat(settings.features)
         self._waiting: dict[str, int] = {}  # the rows of events without a label
+        self._early: list[tuple[int, int, bool]] = []  # labels that arrive later than the last event so far
         self._clock_us = 0
         self._left_out: Counter[str] = Counter()
 
@@ -155,11 +156,16 @@ class _FromFile:
         if events:
             self._clock_us = max(self._clock_us, events[-1].arrived_us)
         self._add([pair for pair in zip(events, answers, strict=True) if self._fresh(pair[1])])
+        self._label(labels)
+
+    def _label(self, labels: Sequence[Label]) -> None:
         until_us = self._until()
         for label in labels:
             row = self._waiting.pop(label.event_id, None)
             if row is not None and label.arrived_us < until_us:
                 self._flat.label(row, label.fraud)
+            elif row is not None and self._until_us is None:
+                self._early.append((label.arrived_us, row, label.fraud))
 
     def _fresh(self, answer: Applied) -> bool:
         why = SKIPPED.get(answer.status)
@@ -184,6 +190,9 @@ class _FromFile:
     def gathered(self) -> Gathered:
         if not len(self._flat):
             raise GatherError("the file has no event of the time asked for: there is nothing to learn from")
+        for arrived_us, row, fraud in self._early:
+            if arrived_us < self._until():
+                self._flat.label(row, fraud)
         return Gathered(self._flat.rows(), self._until(), dict(self._left_out))
 
 

@@ -83,6 +83,19 @@ def test_a_label_counts_if_it_has_arrived_by_the_last_event(profile, tmp_path):
     assert labels == [FRAUD if n % 3 == 0 else LEGITIMATE for n in range(8)] + [UNKNOWN] * 2
 
 
+def test_a_label_counts_whichever_step_it_arrives_in(profile, tmp_path):
+    """It may come with the last items of one step, before the event that it arrives ahead of, which is of the next."""
+    start_us = day_us(1)
+    rows = [
+        row(number, 1, at=datetime.fromtimestamp(start_us / 1e6 + number * 173, UTC).isoformat())
+        for number in range(1_700)
+    ]
+    found = gathered(profile, tmp_path, rows).rows
+    arrived = found.times + 2 * DAY_US <= found.times[-1]
+    assert 300 < arrived.sum() < 1_700
+    assert (found.labels != UNKNOWN).tolist() == arrived.tolist()
+
+
 def test_a_label_counts_if_it_has_arrived_by_the_time_of_training(profile, tmp_path):
     until_us = day_us(8)
     found = gathered(profile, tmp_path, DAYS, until_us)
