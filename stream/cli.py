@@ -21,9 +21,11 @@ logging.captureWarnings(True)
 HELPED: tuple[str, ...] = (
     "features.located.ProfileError",
     "models.snapshot.SnapshotError",
+    "models.checkpoint.CheckpointError",
     "models.codec.CodecError",
     "models.manifest.ArtifactError",
     "models.onnx_export.OnnxMissing",
+    "models.periods.TrainingError",
     "features.store.StoreUnavailable",
     "stream.rows.FileError",
     "stream.backup_files.BackupError",
@@ -35,6 +37,7 @@ HELPED: tuple[str, ...] = (
     "stream.sealing.SealError",
     "stream.send.NobodyWorks",
     "stream.simulate.run.SimulationChanged",
+    "stream.gather.GatherError",
     "stream.kafka.BrokerError",
     "stream.model_keys.ModelKeyError",
     "stream.signing.SignatureError",
@@ -42,6 +45,7 @@ HELPED: tuple[str, ...] = (
     "stream.priming.PrimeError",
     "stream.probes.PortTaken",
     "stream.start.LogExpired",
+    "stream.train.TrainError",
     "stream.start.LogShort",
     "stream.readiness.NotReady",
     "stream.registry.RegistryUnavailable",
@@ -105,6 +109,7 @@ def register_all() -> None:
         cli_prime,
         cli_run,
         cli_topics,
+        cli_train,
     )
 
     for module in (
@@ -118,6 +123,7 @@ def register_all() -> None:
         cli_forget,
         cli_backup,
         cli_prime,
+        cli_train,
     ):
         module.register(weir)
 

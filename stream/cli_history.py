@@ -78,7 +78,7 @@ RATES = click.option(
 @click.option("--scores", type=OUT, help="write event_id, score, outcome, model_version to this parquet file")
 @click.option("--decisions", type=OUT, help="write every decision record to this jsonl file")
 @click.option("--save-model", type=OUT, help="write the last snapshot to this file, to pin it later")
-@click.option("--plot", type=OUT, help="draw precision-recall and calibration to this png (needs matplotlib)")
+@click.option("--plot", type=OUT, help="draw precision-recall and calibration to this png")
 @click.option("--json", "as_json", is_flag=True, help="the report as JSON")
 @config_options
 def replay(
