@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.base import Reason, Vector
 from models.packing import CodecError, Packed, pack
+from models.stacking import sigmoid
 
 
 class NullScorer:
@@ -142,7 +143,7 @@ class RulesScorer:
 
     def score_one(self, vector: Vector) -> float:
         """The probability of fraud that the points stand for."""
-        return 1.0 / (1.0 + math.exp(-self.log_odds(vector)))
+        return sigmoid(self.log_odds(vector))
 
     def score_many(self, vectors: Sequence[Vector]) -> list[float]:
         """The same for a batch."""

@@ -203,7 +203,7 @@ def plots(judged: Prequential, path: Path, k: int = 100) -> None:
     figure = Figure(figsize=(15, 4.5), layout="constrained")
     trade, daily, trust = figure.subplots(1, 3)
     scores, fraud = judged.scores, judged.fraud
-    trade.plot(*_precision_over_recall(scores, fraud))
+    trade.plot(*precision_over_recall(scores, fraud))
     trade.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     shares = found_a_day(scores, fraud, judged.days, judged.cards, k)
     daily.plot(np.unique(judged.days).astype("datetime64[D]"), shares)
@@ -215,7 +215,8 @@ def plots(judged: Prequential, path: Path, k: int = 100) -> None:
     figure.savefig(path)
 
 
-def _precision_over_recall(scores: Scores, fraud: Mask) -> tuple[Scores, Scores]:
+def precision_over_recall(scores: Scores, fraud: Mask) -> tuple[Scores, Scores]:
+    """Recall and precision at up to 2,000 thresholds, the highest first."""
     found = np.cumsum(fraud[np.argsort(-scores, kind="stable")])
     points = np.unique(np.linspace(0, len(found) - 1, 2000).astype(int))
     return found[points] / max(int(found[-1]), 1), found[points] / (points + 1)

@@ -48,18 +48,24 @@ class Judged(NamedTuple):
 
 
 def split_of(rows: Rows, share: float) -> int:
-    """The row with which the later period begins: it holds this `share` of the labels, the latest.
+    """The row with which the later period begins: it holds this `share` of the labels at least, and of the frauds, the latest.
 
     It begins with a day, UTC, where that leaves half of the rest or more: what is measured by the day is of whole days then.
     """
     labelled = np.flatnonzero(rows.labels != UNKNOWN)
     if len(labelled) < 2:
         raise TrainingError(f"only {len(labelled)} labels had arrived: nothing can be learned from them")
-    wanted = max(1, round((1.0 - share) * len(labelled)))
-    at_us = int(rows.times[labelled[min(wanted, len(labelled) - 1)]])
+    frauds = np.flatnonzero(rows.labels == FRAUD)
+    first = min([_first_of_share(found, share) for found in (labelled, frauds) if len(found)])
+    at_us = int(rows.times[first])
     day = int(np.searchsorted(rows.times, at_us // DAY_US * DAY_US))
-    enough = np.searchsorted(labelled, day) * 2 >= wanted
-    return day if enough else int(np.searchsorted(rows.times, at_us))
+    before_day, before = np.searchsorted(labelled, [day, first])
+    return day if before_day * 2 >= before else int(np.searchsorted(rows.times, at_us))
+
+
+def _first_of_share(found: NDArray[np.intp], share: float) -> int:
+    """The first of the latest of these rows that make up that share."""
+    return int(found[min(max(1, round((1.0 - share) * len(found))), len(found) - 1)])
 
 
 def measured(judged: Judged) -> Measures:

@@ -56,13 +56,13 @@ class Stack:
     """
 
     def __init__(self, prior: Sequence[float]) -> None:
-        """`prior` has the combination's weight of each part before any label."""
+        """`prior` has the combination's weight of each part before any label, which is its part in the mixture, too."""
         count = len(prior)
         self._weights = [0.0, *prior]
         self._covariance = [
             [WIDTH**2 if row == column else 0.0 for column in range(count + 1)] for row in range(count + 1)
         ]
-        self._shares = [0.5 / count] * count + [0.5]
+        self._shares = [0.5 * each / sum(prior) for each in prior] + [0.5]
 
     @property
     def weights(self) -> Weights:
@@ -116,7 +116,7 @@ class Stack:
                 raise CodecError("this is not the state of a stack")
         if len(covariance) != parts + 1 or not all(_floats(row, parts + 1) for row in rows):
             raise CodecError(f"this is not the state of a stack of {parts} parts")
-        stack = cls([0.0] * parts)
+        stack = cls([1.0] * parts)
         stack._weights, stack._covariance, stack._shares = weights, covariance, shares
         return stack
 

@@ -5,7 +5,7 @@ backpropagation through time: Williams and Peng 1990). After each epoch the netw
 trained on, with each card's state carried over from its earlier events; the epoch that ranked best there is kept.
 
 What is drawn at random depends on the seed and on the place alone, not on what was drawn before. So a training that was killed
-goes on from its checkpoint to the same weights, bit for bit, on a CPU with as many threads.
+goes on from its checkpoint to the same weights, bit for bit, on a CPU.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,6 +77,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """What trains: it makes training faster or slower, not better."""
 
     device: str = "cpu"
+    threads: int = 1  # of the CPU: steps are small, and more threads wait for each other
     bfloat16: bool = False  # compute in half precision what may be
     compiled: bool = False  # by torch.compile
     save_seconds: float = 60.0  # a checkpoint is written so often, and after each epoch
@@ -185,12 +187,12 @@ class Training:
 
     def run(self, told: Told = lambda *_: None, path: Path | None = None) -> Trained:
         """Train to the end, or until no epoch gets better; checkpoints go to `path`."""
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), _threads(self.machine.threads):
             while not self._ended():
                 self._epoch(told, path)
                 if path:
                     self._save(path)
-        return self._trained()
+            return self._trained()
 
     # --- one epoch
 
@@ -377,6 +379,17 @@ def rate_at(recipe: Recipe, done: float) -> float:
     if done < recipe.warmup:
         return recipe.rate * (1.0 - 0.96 * (1.0 + math.cos(math.pi * done / recipe.warmup)) / 2)
     return recipe.rate * (1.0 + math.cos(math.pi * (done - recipe.warmup) / (1.0 - recipe.warmup))) / 2
+
+
+@contextmanager
+def _threads(wanted: int) -> Iterator[None]:
+    """While the block runs, this process computes on so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _named(tensors: Mapping[str, Tensor], head: str) -> dict[str, Tensor]:

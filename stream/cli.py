@@ -21,9 +21,11 @@ logging.captureWarnings(True)
 HELPED: tuple[str, ...] = (
     "features.located.ProfileError",
     "models.snapshot.SnapshotError",
+    "models.checkpoint.CheckpointError",
     "models.codec.CodecError",
     "models.manifest.ArtifactError",
     "models.onnx_export.OnnxMissing",
+    "models.periods.TrainingError",
     "features.store.StoreUnavailable",
     "stream.rows.FileError",
     "stream.backup_files.BackupError",
@@ -35,6 +37,7 @@ HELPED: tuple[str, ...] = (
     "stream.sealing.SealError",
     "stream.send.NobodyWorks",
     "stream.simulate.run.SimulationChanged",
+    "stream.gather.GatherError",
     "stream.kafka.BrokerError",
     "stream.model_keys.ModelKeyError",
     "stream.signing.SignatureError",
@@ -42,6 +45,7 @@ HELPED: tuple[str, ...] = (
     "stream.priming.PrimeError",
     "stream.probes.PortTaken",
     "stream.start.LogExpired",
+    "stream.train.TrainError",
     "stream.start.LogShort",
     "stream.readiness.NotReady",
     "stream.registry.RegistryUnavailable",
@@ -62,6 +66,7 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ("--profile", "a shipped profile's name, or a TOML file (default payments)"),
             ("--topic-prefix", "put before every topic's name"),
             ("--model", "a snapshot file: decide with this one, pinned"),
+            ("--network", "a folder of `weir train`: let this network read along; none: no network"),
             ("--seal-key-file", "the key of what is sealed (default: one in the directory)"),
         )
     ):
@@ -81,8 +86,8 @@ def metrics_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def config_of(given: dict[str, Any]) -> Config:
     """Take the configuration flags out of a command's arguments."""
-    names = ("dir", "broker", "redis", "database", "profile", "topic_prefix", "model", "seal_key_file")
-    watched = ("metrics_host", "metrics_port")
+    names = ("dir", "broker", "redis", "database", "profile", "topic_prefix", "model", "network")
+    watched = ("seal_key_file", "metrics_host", "metrics_port")
     return load({name: given.pop(name) for name in (*names, *watched) if name in given})
 
 
@@ -98,6 +103,7 @@ def register_all() -> None:
         cli_backup,
         cli_doctor,
         cli_features,
+        cli_fill,
         cli_forget,
         cli_history,
         cli_look,
@@ -105,6 +111,7 @@ def register_all() -> None:
         cli_prime,
         cli_run,
         cli_topics,
+        cli_train,
     )
 
     for module in (
@@ -115,9 +122,11 @@ def register_all() -> None:
         cli_topics,
         cli_doctor,
         cli_features,
+        cli_fill,
         cli_forget,
         cli_backup,
         cli_prime,
+        cli_train,
     ):
         module.register(weir)
 

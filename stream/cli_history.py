@@ -22,6 +22,7 @@ from stream.config import Config, ConfigError
 from stream.files import EventFile
 from stream.progress import tracking
 from stream.rates import known_from, outgoing, rates_of, table_for
+from stream.reading_along import replayed
 from stream.send import InStep, Sent, send
 from stream.topics import RATES as RATES_TOPIC
 
@@ -78,7 +79,7 @@ RATES = click.option(
 @click.option("--scores", type=OUT, help="write event_id, score, outcome, model_version to this parquet file")
 @click.option("--decisions", type=OUT, help="write every decision record to this jsonl file")
 @click.option("--save-model", type=OUT, help="write the last snapshot to this file, to pin it later")
-@click.option("--plot", type=OUT, help="draw precision-recall and calibration to this png (needs matplotlib)")
+@click.option("--plot", type=OUT, help="draw precision-recall and calibration to this png")
 @click.option("--json", "as_json", is_flag=True, help="the report as JSON")
 @config_options
 def replay(
@@ -105,7 +106,7 @@ def replay(
         until_us=us_of(until),
         converted=_converter(profile, rates),
     )
-    run = bootstrap.replay(config, profile, scores=scores, decisions=decisions)
+    run = replayed(config, profile, scores=scores, decisions=decisions)
     with run, tracking("replay", events.total, silent=as_json) as tracker:
         for batch in events.events():
             run.feed(batch)

@@ -84,6 +84,40 @@ def _signers(config: Config) -> dict[int, str]:
     return signers_on(bootstrap.models_tail(config), bootstrap.trusted_keys(config))
 
 
+@models.command("show")
+@click.argument("number", type=int)
+@click.option("--json", "as_json", is_flag=True, help="as JSON")
+@config_options
+def models_show(number: int, as_json: bool, **given: Any) -> None:
+    """Snapshot NUMBER: what it learned from, and of an ensemble what each part counts for."""
+    config = config_of(given)
+    snapshot = Ledger.open(config.database).snapshot(number)
+    if snapshot is None:
+        fail(f"there is no snapshot {number}; `weir models list` shows those that are kept")
+    row = _row(snapshot, _signers(config)) | {"features": snapshot.features, "weights": _weights(snapshot)}
+    if as_json:
+        click.echo(msgspec.json.encode(row).decode())
+        return
+    for name, value in row.items():
+        if name not in {"features", "weights"}:
+            click.echo(f"{name}: {value}")
+    click.echo(f"features: {', '.join(snapshot.features)}")
+    for case, weights in row["weights"].items():
+        told = ", ".join(f"{part} {weight:.3f}" for part, weight in weights.items())
+        click.echo(f"weights {case.replace('_', ' ')}: {told}")
+
+
+def _weights(snapshot: Snapshot) -> dict[str, dict[str, float]]:
+    """Of an ensemble's parts, with the network's score and where it is missing; of other scorers none."""
+    from models.codec import load_scorer
+    from models.ensemble import EnsembleScorer
+
+    scorer = load_scorer(snapshot.scorer, snapshot.features)
+    if not isinstance(scorer, EnsembleScorer):
+        return {}
+    return {"with_the_network": scorer.weights(), "without_it": scorer.weights(network=False)}
+
+
 @models.command("export")
 @click.argument("version")
 @click.argument("file", type=click.Path(writable=True, path_type=Path))

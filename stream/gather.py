@@ -59,7 +59,7 @@ class Past(Protocol):
         ...
 
     def labels(self, until_us: int) -> Mapping[str, bool]:
-        """By event: what the newest label said that had arrived by `until_us`."""
+        """By event: what the newest label said that had arrived before `until_us`."""
         ...
 
     def hashes(self) -> Mapping[str, Mapping[str, str]]:
@@ -71,7 +71,7 @@ class Gathered(msgspec.Struct, frozen=True):
     """Rows, and what was left out and why."""
 
     rows: Rows
-    until_us: int  # the time of training: what arrived later is not there
+    until_us: int  # the time of training: what arrived then or later is not there
     left_out: dict[str, int]
 
 
@@ -121,7 +121,7 @@ def from_file(
 ) -> Gathered:
     """The rows of a file, whose events the store gives their features: those that a replay would decide on.
 
-    Labels count that arrive by `until_us`, or by the arrival of the last event. Raises FileError, and GatherError where
+    Labels count that arrive before `until_us`, or by the arrival of the last event. Raises FileError, and GatherError where
     there is no event at all.
     """
     source = _FromFile(store, features, settings, until_us)
@@ -141,6 +141,7 @@ class _FromFile:
         self._places = [features.names.index(name) for name in settings.features]
         self._flat = Flat(settings.features)
         self._waiting: dict[str, int] = {}  # the rows of events without a label
+        self._early: list[tuple[int, int, bool]] = []  # labels that arrive later than the last event so far
         self._clock_us = 0
         self._left_out: Counter[str] = Counter()
 
@@ -155,11 +156,16 @@ class _FromFile:
         if events:
             self._clock_us = max(self._clock_us, events[-1].arrived_us)
         self._add([pair for pair in zip(events, answers, strict=True) if self._fresh(pair[1])])
-        until_us = self._clock_us if self._until_us is None else self._until_us
+        self._label(labels)
+
+    def _label(self, labels: Sequence[Label]) -> None:
+        until_us = self._until()
         for label in labels:
             row = self._waiting.pop(label.event_id, None)
-            if row is not None and label.arrived_us <= until_us:
+            if row is not None and label.arrived_us < until_us:
                 self._flat.label(row, label.fraud)
+            elif row is not None and self._until_us is None:
+                self._early.append((label.arrived_us, row, label.fraud))
 
     def _fresh(self, answer: Applied) -> bool:
         why = SKIPPED.get(answer.status)
@@ -178,11 +184,16 @@ class _FromFile:
             [event.arrived_us for event, _ in found],
         )
 
+    def _until(self) -> int:
+        return self._clock_us + 1 if self._until_us is None else self._until_us
+
     def gathered(self) -> Gathered:
         if not len(self._flat):
             raise GatherError("the file has no event of the time asked for: there is nothing to learn from")
-        until_us = self._clock_us if self._until_us is None else self._until_us
-        return Gathered(self._flat.rows(), until_us, dict(self._left_out))
+        for arrived_us, row, fraud in self._early:
+            if arrived_us < self._until():
+                self._flat.label(row, fraud)
+        return Gathered(self._flat.rows(), self._until(), dict(self._left_out))
 
 
 def from_log(

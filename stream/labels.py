@@ -246,6 +246,8 @@ class LearnRole:
         yield Reading("weir_labels_given_up", self.counts["labels_given_up"])
         yield Reading("weir_checkpoints", self.counts["checkpoints"])
         yield Reading("weir_snapshot_number", self.learner.number)
+        for part, weight in self.learner.weights().items():
+            yield Reading("weir_ensemble_weight", weight, {"part": part})
         for what in ("decisions", "labels"):
             yield Reading("weir_unreadable", self.counts[f"unreadable_{what}"], {"what": what})
 

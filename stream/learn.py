@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from models.base import Scorer
+from models.base import Scorer, Weighed
 from models.snapshot import Snapshot
 from stream.decide import AlertBudget
 
@@ -58,6 +58,10 @@ class Learner:
         for vector, fraud in labelled:
             self.scorer.learn_one(vector, fraud)
             self.learned += 1
+
+    def weights(self) -> dict[str, float]:
+        """By part of an ensemble: what it counts for; of another scorer nothing."""
+        return self.scorer.weights() if isinstance(self.scorer, Weighed) else {}
 
     @property
     def due(self) -> bool:

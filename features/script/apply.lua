@@ -44,10 +44,14 @@ end
 
 -- what is forgotten leaves a little with every call
 
+local forget
+
+do
+
 local CARRIED = { [byte('h')] = true, [byte('a')] = true }
 local PLACE_OF_TOUCHED, END_OF_TOUCHED = tostring(8 * TOUCHED - 8), tostring(8 * TOUCHED - 1)
 
-local function forget(touched_now)
+function forget(touched_now)
   local epoch = epochs[1]
   if #epochs < 2 or clock - (epoch + 1) * plan.epoch <= plan.dead then
     return
@@ -79,6 +83,8 @@ local function forget(touched_now)
   end
 end
 
+end
+
 for _, entity in ipairs(plan.entities) do
   for _, shape in ipairs({ entity.events or entity.labels, entity.events and entity.labels }) do
     if shape then
@@ -107,7 +113,7 @@ for _, log in ipairs(opened) do
     end
   end
 end
-forget(#opened + (carry and write_carried() or 0))
+forget(#opened + (carry and carry.write() or 0))
 local stamps = {}
 for i, epoch in ipairs(epochs) do
   stamps[i] = pack('<d', epoch)
@@ -116,4 +122,4 @@ call('SET', base, pack('<ddd', seq, clock, cursor) .. table.concat(stamps))
 for name, after in pairs(moved) do
   call('HSET', base .. 'p', name, pack('<d', after))
 end
-return pack('<d', seq) .. '\221' .. pack('>I4', 4 * answered) .. table.concat(answers) .. (carry and told_carried(answered) or '')
+return pack('<d', seq) .. '\221' .. pack('>I4', 4 * answered) .. table.concat(answers) .. (carry and carry.told(answered) or '')

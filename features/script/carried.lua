@@ -3,9 +3,10 @@
 -- events' numbers, in blocks ("a", network, ":", number of the block): the second eight bytes say when a block was touched, then come
 -- eight for each event, zeros for no answer. Which network is carried is part of the plan; where none is, nothing of this runs.
 
-local carry, told_carried, write_carried
+local carry -- nil where nothing is carried; else what is done for an event, before the answer goes, and in the end
 
 if plan.carried then
+  carry = {}
   local network, idle = plan.carried.network, plan.carried.idle
   local adopted = tonumber(call('HGET', base .. 'w', network) or 0)
   local states, changed = {}, {} -- by digest; those that changed
@@ -57,7 +58,7 @@ if plan.carried then
 
   -- Called of an event that is answered as the one `at`. `number` and `stamp` (the clock then) are of its first time, 0 where it was
   -- too late; `again`: it came before.
-  carry = function(event, at, number, stamp, again)
+  function carry.of(event, at, number, stamp, again)
     local digest = event.whose
     if digest == NO_DIGEST then
       return
@@ -89,7 +90,7 @@ if plan.carried then
   end
 
   -- Behind the answers: of each of them which state it has (0: none), what was answered before, the states; and how long all this is.
-  told_carried = function(answered)
+  function carry.told(answered)
     local of = {}
     for i = 1, answered do
       of[i] = of_answer[i] or 0
@@ -101,7 +102,7 @@ if plan.carried then
     return behind .. pack('<I4', #behind)
   end
 
-  write_carried = function()
+  function carry.write()
     for _, state in ipairs(changed) do
       if state.stored then
         call('SETRANGE', state.key, '8', pack('<ddI4', state.touched, state.latest, state.tie))

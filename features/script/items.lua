@@ -147,7 +147,7 @@ local function transaction(number, id, event)
   if known and known.seq > 0 then
     if known.body == event.body then
       if carry then
-        carry(event, answered + 1, known.seq, known.stamp, true)
+        carry.of(event, answered + 1, known.seq, known.stamp, true)
       end
       return answer(DUPLICATE, known.seq, known.marks, known.raw)
     end
@@ -156,7 +156,7 @@ local function transaction(number, id, event)
   if forgotten(number, event.arrived) or event.arrived - event.time > plan.remember then
     local packed, marks = features(event, false)
     if carry then
-      carry(event, answered + 1, 0, clock)
+      carry.of(event, answered + 1, 0, clock)
     end
     return answer(LATE, 0, marks, packed)
   end
@@ -172,7 +172,7 @@ local function transaction(number, id, event)
     call('HSET', key, id, pack(ENTRY, clock, seq, event.arrived, event.body, marks, #packed) .. owners .. packed)
   end
   if carry then
-    carry(event, answered + 1, seq, clock)
+    carry.of(event, answered + 1, seq, clock)
   end
   answer(FRESH, seq, marks, packed)
 end

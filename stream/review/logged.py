@@ -56,9 +56,9 @@ class Past:
                 yield [decoder.decode(record) for record in part]
 
     def labels(self, until_us: int) -> dict[str, bool]:
-        """By event: whether it is a fraud, as the newest label said that had arrived by `until_us`."""
+        """By event: whether it is a fraud, as the newest label said that had arrived before `until_us`."""
         c = t.labels.c
-        query = select(c.event_id, c.fraud).where(c.arrived_us <= until_us).order_by(c.arrived_us, c.label_id)
+        query = select(c.event_id, c.fraud).where(c.arrived_us < until_us).order_by(c.arrived_us, c.label_id)
         said: dict[str, bool] = {}
         with self._reading.connect() as db:
             found = db.execution_options(stream_results=True, yield_per=SOME).execute(query)

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from features.events import Label
+from models.base import SEQUENCE
 from stream.envelope import Envelopes
 from stream.keyring import Opener
 from stream.lease import LeaseLost
@@ -324,6 +325,16 @@ def test_the_learner_gets_the_features_logged_at_decision_time(ledger):
     assert set(found) == {"e1", "e2"}
     assert found["e1"][0] == 3.5
     assert found["e1"][1] != found["e1"][1]  # NaN: not known
+
+
+def test_the_learner_gets_the_networks_score_that_was_logged_too(ledger):
+    made = [decision("e1", scores={"river": 0.5, "sequence": 0.25}), decision("e2")]
+    recorder_of(ledger).record(on_log("decisions", *made))
+    names = (*NAMES, SEQUENCE)
+    found = ledger.decision_log(names).logged(["e1", "e2"])
+    assert found["e1"][-1] == 0.25
+    assert found["e2"][-1] != found["e2"][-1]
+    assert next(vector[-1] for _, vector in ledger.recent(10, names)) == 0.25
 
 
 def test_a_checkpoint_keeps_all_of_it_and_the_next_learner_goes_on_there(ledger):

@@ -10,6 +10,7 @@ from tests.contract.ledger_records import SEALER, alert, of_alerts, recorder_of
 from tests.contract.test_alerts import *  # noqa: F403
 from tests.contract.test_copying import *  # noqa: F403
 from tests.contract.test_ledger import *  # noqa: F403 - the same suite, on another database
+from tests.contract.test_logged import *  # noqa: F403
 from tests.contract.test_migrations import *  # noqa: F403
 from tests.contract.test_people import *  # noqa: F403
 from tests.contract.test_retention import *  # noqa: F403

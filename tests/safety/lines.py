@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from tests.safety import carried
 from tests.safety.line import Line
+from tests.safety.network_lines import NETWORKS
+
+__all__ = ["LINES", "SCHEDULES", "Line"]
 
 SCHEDULES = 400
 """So many schedules of the simulation at most are run until one goes red."""
+
 
 CHUNKS = "tests/unit/stream/test_chunks.py::"
 COMMITS = "tests/unit/stream/test_marks.py::TestCommits"
@@ -480,4 +484,6 @@ LINES = (
         LOG + "test_retention_drops_what_is_old_and_every_group_has_read_and_gives_the_disk_back",
     ),
     *carried.LINES,
+    # --- networks
+    *NETWORKS,
 )

@@ -294,8 +294,8 @@ def test_a_header_that_tells_of_more_than_is_there_makes_nobody_allocate_it() ->
 def test_a_file_of_weights_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
     MADE.save(tmp_path)
     with (tmp_path / WEIGHTS_FILE).open("r+b") as file:
-        file.truncate(10**12)  # sparse: it takes no place
-    with pytest.raises(ArtifactError, match=r"has 1,000,000,000,000 bytes, and .* are expected at most"):
+        file.truncate(10**8)
+    with pytest.raises(ArtifactError, match=r"has 100,000,000 bytes, and .* are expected at most"):
         Artifact.read(tmp_path)
 
 

@@ -73,16 +73,34 @@ def test_a_scorer_of_other_features_is_refused(features: tuple[str, ...]) -> Non
 
 def test_an_unknown_kind_is_refused_with_those_known() -> None:
     with pytest.raises(
-        CodecError, match="'oracle' is not a scorer known here; these are: river, null, random"
+        CodecError,
+        match="'oracle' is not a scorer known here; these are: river, null, random, rules, ensemble",
     ):
         load_scorer(pack("oracle", FEATURES, None), FEATURES)
 
 
-@pytest.mark.parametrize("kind", ["river", "null", "random"])
+@pytest.mark.parametrize("kind", ["river", "null", "random", "ensemble"])
 @pytest.mark.parametrize("state", [None, [], [1, 2, 3, 4], "x", -1, [5, 2], [None, None, 0, []]])
 def test_a_state_that_does_not_fit_its_kind_is_refused(kind: str, state: object) -> None:
     with pytest.raises(CodecError):
         load_scorer(pack(kind, FEATURES, state), FEATURES)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        "x",
+        [1],
+        [["amount", 1.0]],
+        [["amount", 1, 2.0]],
+        [["age", 1.0, 2.0]],
+        [["amount", float("nan"), 2.0]],
+    ],
+)
+def test_what_are_no_rules_is_refused(state: object) -> None:
+    with pytest.raises(CodecError):
+        load_scorer(pack("rules", FEATURES, state), FEATURES)
 
 
 def test_whoever_catches_snapshot_errors_catches_these() -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 from models.checkpoint import CheckpointError
 from models.lives import UNKNOWN
-from models.periods import TrainingError, split_of
+from models.periods import DAY_US, TrainingError, refuse_one_class, split_of
 from models.sequence import Shape
 from models.training import Machine, Recipe, Training
 from tests.unit.models import dying_training
@@ -208,12 +208,17 @@ def test_numbers_are_laid_in_bins_by_the_earlier_period_alone():
 @pytest.mark.parametrize("later", [False, True])
 def test_a_period_of_one_class_is_refused(said, missing, later):
     rows = stream(1_000, 40)
-    labels, split = rows.labels.copy(), split_of(rows, 0.15)
-    labels[slice(split, None) if later else slice(split)] = said
-    with pytest.raises(
-        TrainingError, match=f"no {missing} is known in the {'later' if later else 'earlier'}"
-    ):
-        Training(rows._replace(labels=labels), SHAPE)
+    labels = rows.labels.copy()
+    labels[slice(800, None) if later else slice(800)] = said
+    period = "later" if later else "earlier"
+    with pytest.raises(TrainingError, match=f"no {missing} is known in the {period} of the two periods"):
+        refuse_one_class(rows._replace(labels=labels), 800)
+
+
+def test_a_stream_without_fraud_is_refused():
+    rows = stream(1_000, 40)
+    with pytest.raises(TrainingError, match="no fraud is known in the earlier"):
+        Training(rows._replace(labels=np.zeros_like(rows.labels)), SHAPE)
 
 
 def test_without_labels_nothing_is_learned():
@@ -225,10 +230,22 @@ def test_without_labels_nothing_is_learned():
 def test_the_later_period_begins_with_a_day_where_there_are_days_enough():
     rows = stream(12_000)  # 250 days
     split = split_of(rows, 0.15)
-    assert rows.times[split] % 86_400_000_000 == 0
-    assert 0.85 * 12_000 - 48 <= split <= 0.85 * 12_000
+    assert rows.times[split] % DAY_US == 0
+    assert 0.84 * 12_000 - 48 <= split <= 0.85 * 12_000
     short = stream(40, 5)  # 20 hours
-    assert split_of(short, 0.25) == 30
+    assert split_of(short, 0.25) <= 30
+
+
+def test_the_later_period_reaches_back_until_it_has_its_share_of_frauds():
+    rows = stream(4_800, 60)
+    labels = rows.labels.copy()
+    labels[3_000:] = np.where(labels[3_000:] == UNKNOWN, UNKNOWN, 0)
+    split = split_of(rows._replace(labels=labels), 0.2)
+    assert split % 48 == 0
+    frauds = np.flatnonzero(labels == 1)
+    assert 0.2 * len(frauds) <= np.count_nonzero(frauds >= split) < 0.2 * len(frauds) + 20
+    labels[:] = 0
+    assert split_of(rows._replace(labels=labels), 0.2) == 3_840  # of labels alone, where there is no fraud
 
 
 def test_half_precision_and_compilation_train_as_well(tmp_path):

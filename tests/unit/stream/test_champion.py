@@ -6,6 +6,9 @@ import time
 
 import pytest
 
+from models.base import MEASURES, SEQUENCE
+from models.codec import load_scorer
+from models.ensemble import EnsembleScorer, taken_over
 from models.incremental import RiverScorer
 from models.snapshot import Snapshot, SnapshotError
 from stream.champion import MODEL, Contest, Pinned, champion_from_file, champion_of, resumed
@@ -319,3 +322,73 @@ def test_what_cannot_be_gone_on_with_begins_anew(caplog):
 def test_where_nothing_changed_but_the_windows_bound_all_is_gone_on_with():
     made = taught(("a", "b"))
     assert resumed(made, "new", HASHES).dump() == made.scorer
+
+
+# --- with a network
+
+
+def stacked(features=("a", "b"), labels=400):
+    """The snapshot of an ensemble that has learned."""
+    scorer = EnsembleScorer(features, river=RiverScorer(features, first=50))
+    for number in range(labels):
+        fraud = number % 20 > 15
+        scorer.learn_one((*[float(number % 20)] * len(features), 0.8 if fraud else 0.1), fraud)
+    return Snapshot.of(
+        scorer,
+        number=3,
+        features_version="old",
+        threshold=0.25,
+        learned=labels,
+        positions={},
+        made_at="2026-01-01T00:00:00+00:00",
+        hashes={**HASHES, **MEASURES},
+    )
+
+
+@pytest.mark.parametrize("version", ["old", "new"])
+def test_an_ensemble_decides_behind_features_whether_or_not_there_is_a_network(version):
+    made = stacked()
+    inner = load_scorer(made.scorer, made.features)
+    hashes = HASHES if version == "old" else MORE
+    for declared in (hashes, {**hashes, **MEASURES}):
+        scorer = champion_of(made, version, declared).scorer
+        wide = {"old": (3.0, 4.0), "new": (math.nan, 4.0, 9.0, 3.0)}[version]
+        for network in (0.6, math.nan):
+            assert scorer.score_one((*wide, network)) == inner.score_one((3.0, 4.0, network))
+        assert SEQUENCE in scorer.features
+
+
+def test_a_river_decides_on_where_a_network_is_new_and_reads_features_alone():
+    scorer = champion_of(taught(("a", "b")), "old", {**HASHES, **MEASURES}).scorer
+    assert isinstance(scorer, RiverScorer), "nothing is in between that costs"
+
+
+def test_a_network_that_measures_something_else_is_refused(monkeypatch):
+    made = stacked()
+    monkeypatch.setitem(MEASURES, SEQUENCE, "expected loss")
+    with pytest.raises(SnapshotError, match="score:sequence, which measures something else now"):
+        champion_of(made, "old", HASHES)
+
+
+def test_learning_goes_on_from_an_ensemble_with_other_features_and_its_stack():
+    old = stacked()
+    before = load_scorer(old.scorer, old.features)
+    scorer = resumed(old, "new", {**MORE, **MEASURES})
+    assert scorer.features == (*MORE, SEQUENCE)
+    assert scorer.weights() == before.weights()
+    wide = (math.nan, 4.0, 9.0, 3.0, 0.5)
+    assert scorer.score_one(wide) == pytest.approx(before.score_one((3.0, 4.0, 0.5)), abs=1e-12)
+    scorer.learn_one(wide, True)
+
+
+@pytest.mark.parametrize("version", ["old", "new"])
+def test_a_network_may_come_and_go_and_river_keeps_all_it_knows(version):
+    hashes = HASHES if version == "old" else MORE
+    with_it, names = {**hashes, **MEASURES}, tuple(hashes)
+    came = taken_over(resumed(taught(("a", "b")), version, with_it), EnsembleScorer(names))
+    alone = resumed(taught(("a", "b")), version, hashes)
+    assert came.river.dump() == alone.dump()
+    went = taken_over(resumed(stacked(), version, hashes), RiverScorer(names))
+    stayed = taken_over(resumed(stacked(), version, with_it), EnsembleScorer(names))
+    assert went.dump() == stayed.river.dump()
+    assert went.features == names

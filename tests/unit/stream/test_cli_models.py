@@ -5,6 +5,9 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from models.base import MEASURES
+from models.ensemble import EnsembleScorer
+from models.snapshot import Snapshot
 from stream import bootstrap, cli_models
 from stream.champion import MODEL
 from stream.config import load
@@ -57,6 +60,34 @@ def test_the_snapshots_are_listed_with_the_key_that_signed_them(config):
     shown = weir_models("list")
     assert "null-2" in shown
     assert key[:8] in shown
+
+
+def test_a_snapshot_is_shown_and_of_an_ensemble_what_its_parts_count_for(config):
+    publish(config, 1)
+    assert json.loads(weir_models("show", "1", "--json"))["weights"] == {}
+    ledger = Ledger.open(config.database)
+    scorer = EnsembleScorer(("a", "b"))
+    made = Snapshot.of(
+        scorer,
+        number=2,
+        features_version="f",
+        threshold=0.5,
+        learned=20,
+        positions={},
+        made_at="2026-01-01T00:00:00+00:00",
+        hashes={"a": "a1", "b": "b1", **MEASURES},
+    )
+    ledger.decision_log(()).checkpoint(made, {}, [], [])
+    ledger.close()
+    shown = json.loads(weir_models("show", "2", "--json"))
+    assert shown["weights"]["with_the_network"] == {"river": 0.5, "rules": 0.0, "sequence": 0.5}
+    assert "weights without it: river 1.000, rules 0.000" in weir_models("show", "2")
+
+
+def test_a_snapshot_that_is_not_there_is_not_shown(config):
+    done = CliRunner().invoke(cli_models.models, ["show", "7"])
+    assert done.exit_code != 0
+    assert "there is no snapshot 7" in done.output
 
 
 def test_before_the_learner_there_are_neither_keys_nor_models(config):

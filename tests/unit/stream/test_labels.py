@@ -1,9 +1,13 @@
 """The learn role: a label teaches once, with the features logged at decision time, whatever is delivered twice."""
 
+import math
+
 import msgspec
 import pytest
 
 from features.profile import load
+from models.base import SEQUENCE
+from models.ensemble import EnsembleScorer
 from stream.codec import Codec
 from stream.decide import AlertBudget
 from stream.labels import LearnRole, vector_of
@@ -59,14 +63,14 @@ class FakeModels:
 ARRIVED_US = 1_767_312_000_000_000
 
 
-def role_on(log, clock_us=ARRIVED_US, models=None):
+def role_on(log, clock_us=ARRIVED_US, models=None, names=NAMES):
     learner = Learner(AmountScorer(), AlertBudget(10), features_version="f", every=8)
     return LearnRole(
         Codec(load("payments")),
         learner,
         log,
         models or FakeModels(log),
-        names=NAMES,
+        names=names,
         positions=log.positions,
         waiting=log.waits,
         clock_us=clock_us,
@@ -265,6 +269,38 @@ def test_what_was_not_known_is_nan_in_the_vector():
     first, second = vector_of({"amount": None, "seen": 2.0}, NAMES)
     assert first != first
     assert second == 2.0
+
+
+def test_the_networks_score_stands_behind_the_features_and_is_nan_where_it_said_nothing():
+    names = (*NAMES, SEQUENCE)
+    assert vector_of({"amount": 1.0, "seen": 2.0}, names, {"river": 0.5, "sequence": 0.25}) == (
+        1.0,
+        2.0,
+        0.25,
+    )
+    assert math.isnan(vector_of({"amount": 1.0, "seen": 2.0}, names, {"river": 0.5})[2])
+    assert vector_of({"amount": 1.0, "seen": 2.0}, NAMES, {"sequence": 0.25}) == (1.0, 2.0)
+
+
+def test_decisions_with_a_networks_score_count_with_it_for_the_alert_budget():
+    role = role_on(FakeLog(), names=(*NAMES, SEQUENCE))
+    for offset, scores in enumerate([{"scores": {"sequence": 0.75}}, {}]):
+        decision = {"arrived_us": 5, "features": {"amount": 1.0, "seen": None}, **scores}
+        role.run([Record("decisions", 0, offset, b"k", msgspec.json.encode(decision), (), 0)])
+    seen = []
+    role.learner.budget.threshold(lambda vectors: seen.extend(vectors) or [0.0] * len(vectors))
+    assert seen[0][2] == 0.75
+    assert math.isnan(seen[1][2])
+
+
+def test_the_weights_of_an_ensemble_are_among_the_readings_and_a_river_has_none():
+    role = role_on(FakeLog())
+    assert not [each for each in role.readings() if each.name == "weir_ensemble_weight"]
+    role.learner.scorer = EnsembleScorer(("amount", "seen"))
+    told = {
+        each.labels["part"]: each.value for each in role.readings() if each.name == "weir_ensemble_weight"
+    }
+    assert told == {"river": 0.5, "rules": 0.0, "sequence": 0.5}
 
 
 def test_what_is_condemned_teaches_nothing_and_is_passed_over():

@@ -1,5 +1,8 @@
 """A replay judges every decision when its label arrives, with the model that decided, and learns only after."""
 
+from msgspec import structs
+
+from models.base import MEASURES
 from stream.decide import AlertBudget
 from stream.files import Refused
 from stream.learn import Learner
@@ -46,6 +49,27 @@ def test_the_learner_learns_the_features_logged_at_decision_time():
     replay.run([transaction("a", amount=5), transaction("b", amount=7)])
     replay.run([label("b", fraud=False), label("a", fraud=True)])
     assert learner.scorer.learned == [((7.0, 2.0), False), ((5.0, 1.0), True)]
+
+
+def test_a_learner_with_a_network_learns_its_score_behind_the_features_and_nan_without_one():
+    learner = Learner(
+        AmountScorer(),
+        AlertBudget(10),
+        features_version="f",
+        every=8_000,
+        hashes={"a": "1", "s": "2", **MEASURES},
+    )
+    replay = replay_of(learner)
+    inner = replay._pipeline.run
+    told = {"a": {"river": 0.5, "sequence": 0.25}, "b": {"river": 0.5}}
+    replay._pipeline.run = lambda events: [
+        each and structs.replace(each, parts=told[each.event.event_id]) for each in inner(events)
+    ]
+    replay.run([transaction("a", amount=5), transaction("b", amount=7)])
+    replay.run([label("a", fraud=True), label("b", fraud=False)])
+    (one, _), (other, _) = learner.scorer.learned
+    assert one == (5.0, 1.0, 0.25)
+    assert other[2] != other[2]
 
 
 def test_decisions_whose_label_never_comes_are_forgotten_after_the_horizon():
