@@ -133,15 +133,18 @@ class Adopting:
 
     def _is_whole(self, offer: Offer) -> bool:
         """Whether a network may go on from what the store has of it."""
-        held, written = self._store.positions(), self._store.written(offer.network)
+        held = self._store.positions()
         if not held:
+            self._store.adopt(offer.network)  # so that who dies before any state is stored is gone on with
             return True
-        return bool(written) and _lag(held, written) <= self._most_lag
+        if not self._store.adopted(offer.network):
+            return False
+        return _lag(held, self._store.written(offer.network)) <= self._most_lag
 
     def _begin_filling(self, offer: Offer) -> None:
         if self._filling is not None:
             self._filling[1].stop()
-        if self._store.written(offer.network):
+        if self._store.adopted(offer.network):
             self._store.drop_states(offer.network)  # it was carried long ago, and has missed too much since
         logger.warning(
             "%s is filled with what the log has of each card; until then decisions rest on %s",
