@@ -8,6 +8,7 @@ from __future__ import annotations
 from tests.safety import carried
 from tests.safety.line import Line
 from tests.safety.network_lines import NETWORKS
+from tests.safety.reading import READING
 
 __all__ = ["LINES", "SCHEDULES", "Line"]
 
@@ -484,6 +485,8 @@ LINES = (
         LOG + "test_retention_drops_what_is_old_and_every_group_has_read_and_gives_the_disk_back",
     ),
     *carried.LINES,
+    # --- a network that reads along
+    *READING,
     # --- networks
     *NETWORKS,
 )

@@ -224,7 +224,7 @@ class TestFilling:
         return [Record(DECISIONS, 0, at + n, b"k", value, (), 0) for n, value in enumerate(values)]
 
     def row(self, seq, card="a", **more):
-        features = {"amount": 10.0 * seq, "shop_sum_60s": None}
+        features = {"amount": 10.0 * seq, "shop_sum_60s": 1.0}
         return {"features": features, "entities": {"card": card}, "seq": seq, **more}
 
     def store(self):

@@ -229,3 +229,22 @@ def test_a_batch_whose_states_are_not_stored_yet_holds_up_no_answers():
         await line.steps(12)
 
     asyncio.run(check())
+
+
+@pytest.mark.parametrize("size", [1, FEW + 1])
+def test_a_change_is_made_with_nothing_in_hand(size):
+    async def check():
+        line = Line()
+        line.role.answering.clear()
+        await line.conveyor.take(line.batch(FEW + 1))
+        line.role.due = True
+        line.role.change = lambda: line.role.did("change", "network")
+        taking = asyncio.ensure_future(line.conveyor.take(line.batch(size)))
+        await asyncio.sleep(0.05)
+        assert ("change", "network") not in line.role.log
+        line.role.answering.set()
+        await taking
+        done = [step for step, _ in await line.steps(11)]
+        assert done[:7] == [*ORDER, "change", "prepare"]
+
+    asyncio.run(check())

@@ -228,3 +228,18 @@ def test_a_batch_rests_on_the_ground_that_it_was_prepared_on(keys, role):
     assert [len(store.batches) for store in (first, second)] == [1, 1]
     assert [[place[:4] for place in asked] for asked in grounds.asked] == [[source[:4]], []]
     assert role.positions() == {}
+
+
+def test_a_scorer_reads_from_where_its_network_has_seen_the_log(role):
+    class Networks:
+        seen = None
+
+        def written(self):
+            return self.seen
+
+    role._networks = networks = Networks()
+    role.store.sources += [Source("transactions", 0, 0, 7), Source("labels", 0, 0, 5)]
+    both = TP("transactions", 0), TP("labels", 0)
+    assert role.positions() == dict(zip(both, (7, 5), strict=True))
+    networks.seen = {("transactions", 0): 4}
+    assert role.positions() == dict(zip(both, (4, 0), strict=True)), "of labels it has seen none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import threading
 from itertools import pairwise
 
 import msgspec
@@ -201,6 +202,16 @@ def test_a_card_that_was_idle_for_too_long_begins_anew_in_the_middle_of_a_batch(
     assert [[anew], [after]] == alone
 
 
+def test_a_repetition_gets_the_first_answer_while_that_is_on_its_way_to_the_store():
+    store, sent = InMemoryFeatureStore(FEATURES), []
+    worker = Worker(store, [payment("1"), payment("1")], 0, sent)
+    for step in (worker.apply, worker.apply, worker.answer, worker.answer):
+        step(1)
+    first, again = sent
+    assert again.applied.status is Status.DUPLICATE
+    assert again.parts == first.parts != {}
+
+
 def test_what_is_on_its_way_is_let_go_once_all_that_was_applied_before_it_was_stored_is_answered():
     store = InMemoryFeatureStore(FEATURES)
     worker = Worker(store, [payment(str(number)) for number in range(9)], 0, [])
@@ -216,6 +227,41 @@ def test_what_is_on_its_way_is_let_go_once_all_that_was_applied_before_it_was_st
         worker.answer(send=True)
         worker.settle()
     assert len(worker.part._states) == len(worker.part._answers) == 1
+
+
+class Slow:
+    """A batch that takes what waits to be written along, and is on its way until it is let through."""
+
+    def __init__(self, store):
+        self.store, self.taken, self.through = store, threading.Event(), threading.Event()
+
+    def apply(self):
+        queued = list(self.store._states._queued)
+        self.store._states._queued.clear()
+        self.taken.set()
+        assert self.through.wait(5)
+        self.store._states._queued.extend(queued)
+        self.store.flush()
+
+
+def test_a_batch_whose_states_another_one_takes_along_waits_for_that():
+    store = InMemoryFeatureStore(FEATURES)
+    part = part_of(store, writing=threading.Lock())
+    first, second, slow = part.begin(), part.begin(), Slow(store)
+    events = [payment("1")]
+    first.read(events, store.apply(events))
+    applying = threading.Thread(target=second.apply, args=(slow,))
+    applying.start()
+    assert slow.taken.wait(5)
+    settling = threading.Thread(target=first.settle)
+    settling.start()
+    settling.join(0.05)
+    waited = settling.is_alive()
+    slow.through.set()
+    settling.join(5)
+    applying.join(5)
+    assert waited
+    assert store.states(NETWORK, ["a"]) != [b""]
 
 
 def test_states_that_the_store_has_lost_are_noticed():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 import pytest
 
@@ -102,6 +103,16 @@ def test_what_a_late_network_made_is_thrown_away(path):
     until.set()
     path.timely._running.result(5)
     assert path.store.states(NETWORK, ["b"]) == [held]
+
+
+def test_no_batch_waits_longer_than_the_deadline(path):
+    until = threading.Event()
+    path.model.before = lambda cards: until.wait(1) or None
+    began = time.monotonic()
+    path.batch()
+    path.batch()
+    assert time.monotonic() - began < 10 * SOON
+    until.set()
 
 
 def raising(error, times=1):
