@@ -5,8 +5,8 @@ Every scorer names the features that it reads, in the order of the vectors that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -64,4 +64,52 @@ class Weighed(Protocol):
 
     def weights(self) -> dict[str, float]:
         """By part: what its log-odds count for in the score's."""
+        ...
+
+
+@runtime_checkable
+class Stack(Scorer, Protocol):
+    """A scorer made of parts, which tells what each of them says."""
+
+    def parts_many(self, vectors: Sequence[Vector]) -> list[Mapping[str, float]]:
+        """By part, its own probability of fraud; of the network, whose probability stands in the vector, nothing."""
+        ...
+
+
+class Series(NamedTuple):
+    """What is new of a card, for a network."""
+
+    state: bytes  # as `advance` or `missing` gave it; b"" for a card without a past
+    vectors: Sequence[Vector]  # of its events, in order
+
+
+class Advanced(NamedTuple):
+    """A card, after its new events."""
+
+    state: bytes
+    scores: list[float]  # the probability of fraud of each
+
+
+class DeviceFull(MemoryError):
+    """The device has no memory for so many cards at once; with fewer it may."""
+
+
+class SequenceModel(Protocol):
+    """A network that reads each card's events in order, and carries a state for it from event to event.
+
+    A batch of N cards gives what N single ones give, and events at once what they give one by one, to 1e-6. Scoring changes
+    nothing in it.
+    """
+
+    features: tuple[str, ...]
+
+    def advance(self, cards: Sequence[Series]) -> list[Advanced]:
+        """The scores of all cards' new events, and the states after them.
+
+        Raises DeviceFull, and what else the device raises; ValueError for a state that is none of this network's.
+        """
+        ...
+
+    def missing(self, card: Series) -> bytes:
+        """The state of a card whose new events the network does not read now: it will before the next ones."""
         ...

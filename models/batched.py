@@ -10,33 +10,32 @@ it was late or away. Those are read first, before the card's next event.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.base import Vector
+from models.base import Advanced, DeviceFull, Series, Vector
 from models.sequence import Network
+
+__all__ = [
+    "MISSED",
+    "Advanced",
+    "Calibration",
+    "DeviceFull",
+    "SequenceScorer",
+    "Series",
+    "alike",
+    "padded",
+    "pieces",
+]
 
 MISSED = 64
 """Missed events that a card keeps: of more, the newest."""
 
 Floats = NDArray[np.float32]
-
-
-class Series(NamedTuple):
-    """What is new of a card."""
-
-    state: bytes  # as `advance` or `missing` gave it; b"" for a card without a past
-    vectors: Sequence[Vector]  # of its events, in order
-
-
-class Advanced(NamedTuple):
-    """A card, after its new events."""
-
-    state: bytes
-    scores: list[float]  # the probability of fraud of each
 
 
 class Calibration(NamedTuple):
@@ -75,8 +74,12 @@ class SequenceScorer:
     def advance(self, cards: Sequence[Series]) -> list[Advanced]:
         """The scores of all cards' new events, and the states after them.
 
-        Raises what the device raises, such as torch.OutOfMemoryError; ValueError for a state that is none of this network's.
+        Raises DeviceFull, and what else the device raises; ValueError for a state that is none of this network's.
         """
+        with told_full():
+            return self._advanced(cards)
+
+    def _advanced(self, cards: Sequence[Series]) -> list[Advanced]:
         opened = [self._opened(card) for card in cards]
         advanced: list[Advanced | None] = [None] * len(cards)
         for places in alike([len(vectors) for _, vectors in opened]):
@@ -135,6 +138,19 @@ class SequenceScorer:
     def _probabilities(self, logits: Floats) -> NDArray[np.float64]:
         raised = self.calibration.slope * logits.astype(np.float64) + self.calibration.offset
         return 1.0 / (1.0 + np.exp(-raised))
+
+
+@contextmanager
+def told_full() -> Iterator[None]:
+    """Says of a device without memory that this is what ails it: a CPU's allocator raises a plain RuntimeError."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise DeviceFull(str(error)) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise DeviceFull(str(error)) from error
 
 
 def alike(lengths: Sequence[int]) -> list[list[int]]:

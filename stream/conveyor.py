@@ -32,11 +32,12 @@ class Conveyor:
     def __init__(self, role: ScoreRole, outlet: Outlet, watch: Watch) -> None:
         """Decisions go out by `outlet`; each batch tells `watch` how it does."""
         self._role, self._outlet, self._watch = role, outlet, watch
-        self._preparing, self._sealing, self._applying, self._answering = (
-            ThreadPoolExecutor(1, name) for name in ("prepare", "seal", "apply", "answer")
+        self._preparing, self._sealing, self._applying, self._answering, self._settling = (
+            ThreadPoolExecutor(1, name) for name in ("prepare", "seal", "apply", "answer", "settle")
         )
         # While the server works on a batch, Python works on those before and behind it, and the next one waits in line.
         self._applies, self._answers = OneBehind(self._follow), OneBehind(self._answer)
+        self._settles = OneBehind(self._settle)
 
     async def take(self, batch: Sequence[Chunk]) -> None:
         """Take a batch in hand; returns when the next one may come. With a suspected one nothing else is in hand."""
@@ -44,7 +45,9 @@ class Conveyor:
         if little or batch[0].suspected:
             await self._rest()
         if little:
-            await self._emit(batch, *await in_thread(self._in_one_go, batch, executor=self._sealing))
+            work, outputs = await in_thread(self._in_one_go, batch, executor=self._sealing)
+            await self._send(work, outputs)
+            await self._settle((batch, work))
             return
         await self._in_steps(batch)
         if batch[0].suspected:
@@ -53,6 +56,7 @@ class Conveyor:
     async def _rest(self) -> None:
         await self._applies.rest()
         await self._answers.rest()
+        await self._settles.rest()
 
     # --- in one go
 
@@ -77,7 +81,8 @@ class Conveyor:
 
     async def _answer(self, made: Made) -> None:
         batch, work = made
-        await self._emit(batch, work, await in_thread(self._answered, work, executor=self._answering))
+        await self._send(work, await in_thread(self._answered, work, executor=self._answering))
+        await self._settles.follow((batch, work))
 
     # --- the steps
 
@@ -96,10 +101,17 @@ class Conveyor:
         reached("score.answered")
         return outputs
 
-    async def _emit(self, batch: Sequence[Chunk], work: Work, outputs: Outputs) -> None:
+    async def _send(self, work: Work, outputs: Outputs) -> None:
         with work.seen.stage("produce"):
             await self._outlet.send(outputs)
         reached("score.sent")
+
+    async def _settle(self, made: Made) -> None:
+        """A batch that waits here for the store holds up no answers: a network's states go along with another batch."""
+        batch, work = made
+        if work.carries:
+            await in_thread(work.settle, executor=self._settling)
+        reached("score.kept")
         all_done(batch)
         work.seen.done()
 

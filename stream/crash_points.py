@@ -18,6 +18,7 @@ POINTS = (
     "score.applied",  # they are
     "score.answered",  # it is scored, nothing is produced
     "score.sent",  # its outputs are durable, it is not done
+    "score.kept",  # nor is it where what a network carries is stored too
     "record.taken",
     "record.written",  # in the SQL transaction, before its commit
     "record.committed",

@@ -12,7 +12,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, gc=False):
     kind: str  # "transaction"
     outcome: str  # "approve" < "review" < "decline"
     score: float
-    rung: str  # what scored it: "river", "rules" where no model was ready, "degraded" where no store was
+    rung: str  # what scored it: "ensemble", "river" (no network answered), "rules" (no model was ready), "degraded" (no store)
     reasons: list[ReasonRecord]
     event_time: str  # ISO 8601, UTC, by the event's own clock
     arrived_us: int

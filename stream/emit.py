@@ -162,14 +162,13 @@ class Emitter:
             "currency": [event.currency for event in events],
             "body": [event.body.hex() for event in events],
             "sealed": people.sealed,
+            "rung": [basis.rung] * len(made) if basis.rung else [each.rung for each in made],
             "converted_from": [_converted(event) for event in events],
             "scores": [UNSET if each.parts is None else each.parts for each in made],
             "warming": [list(basis.warming) if basis.warming else UNSET] * len(made),
         }
         columns |= self._of_answers([each.applied for each in made])
         columns |= _of_champions([each.champion for each in made])
-        if basis.rung:
-            columns["rung"] = [basis.rung] * len(made)
         return list(starmap(DecisionRecord, zip(*[columns[name] for name in COLUMNS], strict=True)))
 
     def _of_answers(self, applied: Sequence[Applied]) -> dict[str, Iterable[object]]:
@@ -257,7 +256,6 @@ def now_text() -> str:
 
 def _of_champions(champions: Sequence[Champion]) -> dict[str, Iterable[object]]:
     return {
-        "rung": [champion.rung for champion in champions],
         "model_version": [champion.version for champion in champions],
         "threshold": [_finite(champion.threshold) for champion in champions],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from features.events import Event
 from features.store import Batch, FeatureStore, Status
@@ -19,6 +20,7 @@ from stream.pipeline import Answer, Decision, Pipeline, Refused
 from stream.rates import Rates
 from stream.records import TP, Outgoing, Record
 from stream.runs import Taken, run_of
+from stream.sequence import SequencePart, Way
 from stream.watch import UNSEEN, Passing, Reading, counted
 
 DECIDED = (Status.FRESH, Status.DUPLICATE, Status.LATE)
@@ -42,6 +44,7 @@ class Work:
     ask: Callable[[Sequence[Decoded]], Seals]
     basis: Basis
     seen: Passing = UNSEEN
+    way: Way | None = None  # past a network, where there is one
     seals: Seals = field(default_factory=dict)
 
     def seal(self) -> None:
@@ -56,7 +59,37 @@ class Work:
         whose source is named.
         """
         with self.seen.stage("store"):
-            self.batch.apply()
+            if self.way is None:
+                self.batch.apply()
+            else:
+                self.way.apply(self.batch)
+
+    @property
+    def carries(self) -> bool:
+        """Whether what a network carries is on its way to the store."""
+        return self.way is not None
+
+    def settle(self) -> None:
+        """Return once all that it changed is stored; with its outputs durable, it is done then."""
+        if self.way is not None:
+            with self.seen.stage("settle"):
+                self.way.settle()
+
+
+class Networks(Protocol):
+    """Where the scorer's network comes from."""
+
+    def under(self, store: FeatureStore) -> SequencePart | None:
+        """The network of the next batch, which is given to this store; None where there is none."""
+        ...
+
+    def readings(self) -> Iterator[Reading]:
+        """What happened since the start, for metrics."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is held."""
+        ...
 
 
 class ScoreRole:
@@ -72,10 +105,12 @@ class ScoreRole:
         keyring: Keyring | None = None,
         grounds: Grounds | None = None,
         rates: Rates | None = None,
+        networks: Networks | None = None,
     ) -> None:
         """`counts` tells what happened since the start, for metrics. Without a keyring nothing is personal.
 
-        Without `grounds` all rests on the pipeline's store. `rates` are those of the codec, where it converts.
+        Without `grounds` all rests on the pipeline's store, and without `networks` no network is asked. `rates` are those of
+        the codec, where it converts.
         """
         self.counts: Counter[str] = Counter()
         self.rungs: Counter[str] = Counter()  # of decisions
@@ -88,13 +123,16 @@ class ScoreRole:
         self._office = office
         self._rates = rates
         self._grounds = grounds or Settled(Ground(pipeline.store, emitter.basis))
+        self._networks = networks
 
     def run(self, records: Sequence[Record]) -> Outputs:
         """All of one run's way: every record ends in a decision, a label applied, or a dead letter."""
         work = self.prepare(Taken(records))
         work.seal()
         work.apply()
-        return self.answer(work)
+        outputs = self.answer(work)
+        work.settle()
+        return outputs
 
     def readings(self) -> Iterator[Reading]:
         """What happened since the start, for metrics."""
@@ -111,6 +149,8 @@ class ScoreRole:
             yield Reading("weir_rates", len(self._rates))
             yield Reading("weir_rates_refused", self._rates.refused)
         yield Reading("weir_model_info", 1, {"version": self._pipeline.champion.version})
+        if self._networks is not None:
+            yield from self._networks.readings()
 
     @property
     def store(self) -> FeatureStore:
@@ -129,10 +169,13 @@ class ScoreRole:
         everything = [event for some in decoded for event in some]
         records = [record for each in taken for record in each.records]
         events = [event for run in runs for event in run.events]
-        ground = self._grounds.under([run.source for run in runs if run.source is not None])
+        sources = [run.source for run in runs if run.source is not None]
+        ground = self._grounds.under(sources)
+        network = self._networks.under(ground.store) if self._networks is not None else None
+        way = network.begin(sources) if network is not None else None
         with seen.stage("pack"):
             batch = ground.store.batch(runs)
-        return Work(records, everything, events, batch, self._seals, ground.basis, seen)
+        return Work(records, everything, events, batch, self._seals, ground.basis, seen, way)
 
     def _seals(self, decoded: Sequence[Decoded]) -> Seals:
         return self._keyring.seals(self._emitter.people(decoded)) if self._keyring else NOBODY
@@ -148,7 +191,11 @@ class ScoreRole:
         self._pipeline.champion = self._champions.newest()
         with work.seen.stage("unpack"):
             applied = work.batch.answers()
-        decided = self._pipeline.answer(work.events, applied, work.seen)
+        told = None
+        if work.way is not None:
+            with work.seen.stage("network"):
+                told = work.way.read(work.events, applied)
+        decided = self._pipeline.answer(work.events, applied, work.seen, told)
         with work.seen.stage("emit"):
             return self._outputs(work, iter(decided))
 
@@ -166,7 +213,7 @@ class ScoreRole:
         labels = sum(each is None for each in placed)
         if len(made) + labels < len(placed):
             self._bury(outputs, work, placed)
-        self._count(made, labels, work.basis.rung or self._pipeline.champion.rung)
+        self._count(made, labels, work.basis.rung)
         return outputs
 
     def _decided(
@@ -181,7 +228,7 @@ class ScoreRole:
         statuses = [each.applied.status for each in made]
         times = {status.value: statuses.count(status) for status in DECIDED} | {"labels": labels}
         self.counts.update({name: count for name, count in times.items() if count})
-        self.rungs[rung] += len(made)
+        self.rungs.update({rung: len(made)} if rung else Counter([each.rung for each in made]))
 
     def _bury(self, outputs: Outputs, work: Work, placed: Sequence[DeadLetter | Answer]) -> None:
         for record, each in zip(work.records, placed, strict=True):

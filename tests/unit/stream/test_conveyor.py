@@ -17,12 +17,17 @@ class Work:
 
     def __init__(self, role, name, seen):
         self.role, self.name, self.seen = role, name, seen
+        self.carries = role.carries
 
     def seal(self):
         self.role.did("seal", self.name)
 
     def apply(self):
         self.role.did("apply", self.name)
+
+    def settle(self):
+        assert self.role.settling.wait(5)
+        self.role.did("settle", self.name)
 
 
 class Role:
@@ -32,6 +37,9 @@ class Role:
         self.log, self.threads = [], {}
         self.answering = threading.Event()
         self.answering.set()
+        self.carries = False
+        self.settling = threading.Event()
+        self.settling.set()
 
     def did(self, step, name):
         self.log.append((step, name))
@@ -182,6 +190,42 @@ def test_crash_points_are_passed_in_the_order_of_the_steps(monkeypatch):
         monkeypatch.setattr(conveyor, "reached", passed.append)
         line = Line()
         await line.conveyor.take(line.batch(1))
-        assert passed == ["score.taken", "score.applied", "score.answered", "score.sent"]
+        assert passed == ["score.taken", "score.applied", "score.answered", "score.sent", "score.kept"]
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("size", [1, FEW + 1])
+def test_a_batch_is_done_only_once_what_a_network_carries_is_stored(size):
+    async def check():
+        line = Line()
+        line.role.carries = True
+        line.role.settling.clear()
+        (chunk,) = batch = line.batch(size)
+        taking = asyncio.ensure_future(line.conveyor.take(batch))
+        await line.steps(5)
+        await asyncio.sleep(0.02)
+        assert not chunk.is_done
+        line.role.settling.set()
+        await taking
+        assert [step for step, _ in await line.steps(6)] == [*ORDER, "settle"]
+        await asyncio.sleep(0.02)
+        assert chunk.is_done
+
+    asyncio.run(check())
+
+
+def test_a_batch_whose_states_are_not_stored_yet_holds_up_no_answers():
+    async def check():
+        line = Line()
+        line.role.carries = True
+        line.role.settling.clear()
+        await line.conveyor.take(line.batch(FEW + 1))
+        await line.conveyor.take(line.batch(FEW + 1))
+        done = await line.steps(10)
+        assert [name for step, name in done if step == "send"] == [0, FEW + 1]
+        assert not [step for step, _ in done if step == "settle"]
+        line.role.settling.set()
+        await line.steps(12)
 
     asyncio.run(check())

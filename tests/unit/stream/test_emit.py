@@ -60,7 +60,7 @@ def plainly(made, personal, seals):
         kind="transaction",
         outcome=made.outcome.value,
         score=made.score,
-        rung=champion.rung,
+        rung=made.rung,
         reasons=[ReasonRecord(each.feature, known(each.value), each.weight) for each in made.reasons],
         event_time=(EPOCH + timedelta(microseconds=event.time_us)).isoformat(),
         arrived_us=event.arrived_us,
@@ -80,6 +80,7 @@ def plainly(made, personal, seals):
         approximate=applied.approximate,
         count_error=applied.error if applied.approximate else UNSET,
         sealed=sealed or UNSET,
+        scores=UNSET if made.parts is None else made.parts,
         converted_from=converted_from(event.converted),
     )
 
@@ -144,6 +145,8 @@ DECISIONS = st.builds(
     outcome=st.sampled_from(Outcome),
     reasons=st.lists(st.builds(Reason, st.sampled_from(NAMES), NUMBERS, st.floats(-9, 9)), max_size=2),
     champion=st.sampled_from(CHAMPIONS),
+    rung=st.sampled_from(["ensemble", "river", "rules"]),
+    parts=st.none() | st.dictionaries(st.sampled_from(["river", "sequence"]), st.floats(0, 1)),
 )
 
 
@@ -198,6 +201,7 @@ def test_an_event_without_entities_has_none():
         Outcome.REVIEW,
         [],
         CHAMPIONS[0],
+        "river",
     )
     [line] = emitter((), ("amount",), ()).lines([made], AT)
     assert decode(line, DecisionRecord).entities == {}
@@ -213,6 +217,7 @@ def test_a_vector_of_another_length_is_no_decision(names, length):
         Outcome.APPROVE,
         [],
         CHAMPIONS[0],
+        "river",
     )
     with pytest.raises((TypeError, ValueError)):
         emitter(names=names).lines([made], AT)
@@ -229,7 +234,15 @@ def test_a_time_is_written_as_an_aware_datetime_writes_it(us):
 def test_what_a_decision_rests_on_is_said_with_it():
     event = Transaction("e", 0, 0, 100, "EUR", ("c", "m", "d"), {}, b"body0000")
     made = [
-        Decision(event, Applied(Status.FRESH, 3, (1.0, math.nan, 2.0)), 0.9, Outcome.REVIEW, [], CHAMPIONS[0])
+        Decision(
+            event,
+            Applied(Status.FRESH, 3, (1.0, math.nan, 2.0)),
+            0.9,
+            Outcome.REVIEW,
+            [],
+            CHAMPIONS[0],
+            "river",
+        )
     ]
     basis = Basis("f0", ("né",), "degraded")
     (out,), (alert,) = emitter().outgoing(made, [b"k"], AT, basis=basis)

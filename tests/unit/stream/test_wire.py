@@ -74,6 +74,12 @@ WRITTEN = [
     ("decision_converted.v1.json", msgspec.structs.replace(DECISION, converted_from=CONVERTED)),
     ("alert_converted.v1.json", msgspec.structs.replace(ALERT, converted_from=CONVERTED)),
     ("decision_warming.v1.json", msgspec.structs.replace(DECISION, warming=["customer_ratio_amount_30d"])),
+    (
+        "decision_ensemble.v1.json",
+        msgspec.structs.replace(
+            DECISION, rung="ensemble", model_version="ensemble-3", scores={"river": 0.75, "sequence": 0.875}
+        ),
+    ),
     ("alert_sealed.v1.json", msgspec.structs.replace(ALERT, sealed={"customer": "AgHN3w=="})),
     ("label.v1.json", msgspec.structs.replace(LABEL, reverses=None)),
     ("label_reversing.v1.json", LABEL),
@@ -157,10 +163,10 @@ def test_a_record_comes_back_as_it_was_written(
         "list[str] | msgspec.UnsetType": st.just(msgspec.UNSET) | st.lists(TEXT, max_size=2),
         "dict[str, int] | msgspec.UnsetType": st.just(msgspec.UNSET)
         | st.dictionaries(TEXT, st.integers(0, 2**53), max_size=2),
-        "ConvertedRecord | msgspec.UnsetType": st.just(msgspec.UNSET)
-        | st.builds(ConvertedRecord, st.integers(-(2**63), 2**63 - 1), TEXT, TEXT, TEXT),
         "dict[str, float] | msgspec.UnsetType": st.just(msgspec.UNSET)
         | st.dictionaries(TEXT, FINITE, max_size=2),
+        "ConvertedRecord | msgspec.UnsetType": st.just(msgspec.UNSET)
+        | st.builds(ConvertedRecord, st.integers(-(2**63), 2**63 - 1), TEXT, TEXT, TEXT),
         "dict[str, float | None]": st.dictionaries(TEXT, st.none() | FINITE, max_size=2),
     }
     values = {
