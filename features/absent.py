@@ -71,6 +71,10 @@ class Absent:
         """There is nothing to adopt. Raises StoreUnavailable."""
         raise StoreUnavailable("the feature store is being filled itself: a network is adopted after it")
 
+    def adopted(self, network: str) -> bool:
+        """None is."""
+        return False
+
     def drop_states(self, network: str) -> None:
         """There are none."""
 

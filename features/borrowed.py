@@ -78,6 +78,10 @@ class Borrowed(ByBatch):
         """What was applied so far it has seen."""
         self._store.adopt(network)
 
+    def adopted(self, network: str) -> bool:
+        """Whether it was adopted."""
+        return self._store.adopted(network)
+
     def drop_states(self, network: str) -> None:
         """Forget a network."""
         self._store.drop_states(network)

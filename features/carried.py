@@ -135,6 +135,10 @@ class CarryingStore(Protocol):
         """From now on this network has seen every event that was applied so far."""
         ...
 
+    def adopted(self, network: str) -> bool:
+        """Whether it was adopted. Of one that is carried from the beginning on that is said before anything is applied."""
+        ...
+
     def drop_states(self, network: str) -> None:
         """Forget all states and answers of a network, and that it was filled."""
         ...

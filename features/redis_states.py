@@ -315,6 +315,12 @@ class StatesInRedis:
         self._finish(network)
         self._told([(base, [self._step(base, "adopt", network)]) for base in self._bases()])
 
+    def adopted(self, network: str) -> bool:
+        """Whether it was adopted."""
+        name = checked(network)
+        told = self._told([(base, [("HEXISTS", base + b"w", name)]) for base in self._bases()])
+        return all(there for (there,) in told)
+
     def drop_states(self, network: str) -> None:
         """Forget a network."""
         ends = (_laid(checked(network)), b"k" + network.encode())

@@ -266,6 +266,10 @@ class StatesInMemory:
         """What was applied so far it has seen."""
         self._states.adopt(network, self._seq, self._positions)
 
+    def adopted(self, network: str) -> bool:
+        """Whether it was adopted."""
+        return self._states.of(network).is_adopted
+
     def drop_states(self, network: str) -> None:
         """Forget a network."""
         self._states.drop(network)

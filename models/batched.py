@@ -140,6 +140,15 @@ class SequenceScorer:
         return 1.0 / (1.0 + np.exp(-raised))
 
 
+def on_one_thread() -> None:
+    """Let this process compute on one thread.
+
+    A batch is a few milliseconds of small matrices: more threads wait for each other longer than they compute, and take the
+    processors from the store and the rest of the path (tests/benchmarks/network.py).
+    """
+    torch.set_num_threads(1)
+
+
 @contextmanager
 def told_full() -> Iterator[None]:
     """Says of a device without memory that this is what ails it: a CPU's allocator raises a plain RuntimeError."""

@@ -17,7 +17,7 @@ import msgspec
 from features.compute import Plan
 from features.profile import Profile
 from features.profile import load as load_profile
-from features.store import FeatureStore, InMemoryFeatureStore
+from features.store import FeatureStore
 from models.base import MEASURES
 from models.snapshot import Snapshot
 from stream import watching
@@ -31,7 +31,6 @@ from stream.decisions import ALERTS, DEAD_LABELS, DEAD_TRANSACTIONS, DECISIONS, 
 from stream.embedded.server import ValkeyServer, running
 from stream.emit import Emitter
 from stream.forgetting import Forgetting
-from stream.history import History
 from stream.keyring import Keyring, opened
 from stream.labels import LearnRole
 from stream.learn import Learner
@@ -211,7 +210,7 @@ def schema_registry(config: Config) -> SchemaRegistry:
 
 def score_role(config: Config) -> tuple[ScoreRole, Closing]:
     """The live scorer: features in Redis, the champion from the topic `models` or pinned."""
-    from stream import settling
+    from stream import reading_along, settling
     from stream.snapshots import Periodic
 
     profile, keys = profile_of(config), sealer(config)
@@ -221,6 +220,7 @@ def score_role(config: Config) -> tuple[ScoreRole, Closing]:
     rates = rates_for(config, profile)
     grounds = settling.grounds(config, profile, store, rates)
     taking = Periodic(config, config.snapshot_every_us) if config.snapshot_every_us else None
+    network = reading_along.adopting(config, profile, store)
     role = ScoreRole(
         codec_of(config, profile, rates),
         Pipeline(store),
@@ -230,12 +230,15 @@ def score_role(config: Config) -> tuple[ScoreRole, Closing]:
         Keyring(People(ledger.engine, keys), keys) if ledger else None,
         grounds,
         rates,
+        network,
     )
 
     def close() -> None:
         grounds.close()
         if taking:
             taking.stop()
+        if network:
+            network.close()
         feed.close()
         if rates:
             rates.close()
@@ -477,20 +480,3 @@ def review(config: Config, port: int | None, host: str) -> None:
             host=host,
             probes=probes,
         )
-
-
-def replay(config: Config, profile: Profile, *, scores: Path | None, decisions: Path | None) -> History:
-    """A replay of history: the same pipeline over the store in memory, pinned or learning."""
-    keys = sealer(config)
-    pinned = None
-    if config.model:
-        pinned = champion_from_file(Path(config.model), profile.features_version, profile.features.hashes)
-    return History(
-        profile,
-        InMemoryFeatureStore(profile.features, hash_key=keys.hash_key()),
-        None if pinned else new_learner(profile),
-        pinned,
-        emitter(profile, keys),
-        scores=scores,
-        decisions=decisions,
-    )

@@ -66,6 +66,7 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ("--profile", "a shipped profile's name, or a TOML file (default payments)"),
             ("--topic-prefix", "put before every topic's name"),
             ("--model", "a snapshot file: decide with this one, pinned"),
+            ("--network", "a folder of `weir train`: let this network read along; none: no network"),
             ("--seal-key-file", "the key of what is sealed (default: one in the directory)"),
         )
     ):
@@ -85,8 +86,8 @@ def metrics_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def config_of(given: dict[str, Any]) -> Config:
     """Take the configuration flags out of a command's arguments."""
-    names = ("dir", "broker", "redis", "database", "profile", "topic_prefix", "model", "seal_key_file")
-    watched = ("metrics_host", "metrics_port")
+    names = ("dir", "broker", "redis", "database", "profile", "topic_prefix", "model", "network")
+    watched = ("seal_key_file", "metrics_host", "metrics_port")
     return load({name: given.pop(name) for name in (*names, *watched) if name in given})
 
 
@@ -102,6 +103,7 @@ def register_all() -> None:
         cli_backup,
         cli_doctor,
         cli_features,
+        cli_fill,
         cli_forget,
         cli_history,
         cli_look,
@@ -120,6 +122,7 @@ def register_all() -> None:
         cli_topics,
         cli_doctor,
         cli_features,
+        cli_fill,
         cli_forget,
         cli_backup,
         cli_prime,

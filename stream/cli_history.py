@@ -22,6 +22,7 @@ from stream.config import Config, ConfigError
 from stream.files import EventFile
 from stream.progress import tracking
 from stream.rates import known_from, outgoing, rates_of, table_for
+from stream.reading_along import replayed
 from stream.send import InStep, Sent, send
 from stream.topics import RATES as RATES_TOPIC
 
@@ -105,7 +106,7 @@ def replay(
         until_us=us_of(until),
         converted=_converter(profile, rates),
     )
-    run = bootstrap.replay(config, profile, scores=scores, decisions=decisions)
+    run = replayed(config, profile, scores=scores, decisions=decisions)
     with run, tracking("replay", events.total, silent=as_json) as tracker:
         for batch in events.events():
             run.feed(batch)

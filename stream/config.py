@@ -26,6 +26,7 @@ SETTINGS = (
     "profile",
     "topic_prefix",
     "model",
+    "network",
     "seal_key_file",
     "accept_gap",
     "metrics_port",
@@ -48,6 +49,8 @@ SERVERS = (
     "model_trusted_keys",
     "snapshot_every",
     "wait_records",
+    "network_deadline_ms",
+    "network_device",
 )
 """The same without flags."""
 
@@ -56,6 +59,12 @@ SECRET_FILES = tuple(f"{name}_file" for name in SECRETS)
 
 WAIT_RECORDS = 200_000
 """Of the log, which are read again in ten seconds or so."""
+
+DEADLINE_MS = 250
+"""Many times what a step takes on one processor, and little beside what a stream's user waits."""
+
+NO_NETWORK = "none"
+"""Instead of a folder: the network that is published is not used."""
 
 YES = ("1", "true", "yes", "on")
 
@@ -83,6 +92,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     profile: str  # a shipped profile's name, or a path to a TOML file
     topic_prefix: str = ""
     model: str | None = None  # a snapshot file: decide with this one and no other (pinned)
+    network: str | None = (
+        None  # a folder: let this network read along; "none": none; None: the one on the topic of models
+    )
+    network_deadline_ms: int = DEADLINE_MS  # a step that takes longer is decided without
+    network_device: str = "cpu"  # as torch names it
     seal_key_file: str | None = None  # the master key of everything sealed; None: one in `dir`
     accept_gap: bool = False  # go on although the log let go what was still needed
     metrics_port: int | None = None  # None: no port for metrics and probes; 0: any that is free
@@ -148,6 +162,9 @@ def load(
         profile=given.get("profile", "payments"),
         topic_prefix=given.get("topic_prefix", ""),
         model=given.get("model"),
+        network=given.get("network"),
+        network_deadline_ms=_whole(given, "network_deadline_ms", DEADLINE_MS, "milliseconds"),
+        network_device=given.get("network_device", "cpu"),
         seal_key_file=given.get("seal_key_file"),
         accept_gap=given.get("accept_gap", "").lower() in YES,
         metrics_port=_port(given.get("metrics_port", SOCKET)),
@@ -159,7 +176,7 @@ def load(
         model_key_file=_existing(given, "model_key_file"),
         model_trusted_keys=_existing(given, "model_trusted_keys"),
         snapshot_every_us=_every(given),
-        wait_records=_records(given),
+        wait_records=_whole(given, "wait_records", WAIT_RECORDS, "records"),
         given={name: given[name] for name in (*SERVERS, *SECRET_FILES) if name in given},
     )
 
@@ -261,10 +278,10 @@ def _every(given: Mapping[str, str]) -> int:
         raise ConfigError(f"WEIR_SNAPSHOT_EVERY {error}") from error
 
 
-def _records(given: Mapping[str, str]) -> int:
-    text = given.get("wait_records", str(WAIT_RECORDS))
+def _whole(given: Mapping[str, str], name: str, unset: int, what: str) -> int:
+    text = given.get(name, str(unset))
     if not text.isdecimal():
-        raise ConfigError(f"WEIR_WAIT_RECORDS is {text!r}: a number of records is expected")
+        raise ConfigError(f"WEIR_{name.upper()} is {text!r}: a number of {what} is expected")
     return int(text)
 
 

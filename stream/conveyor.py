@@ -42,8 +42,11 @@ class Conveyor:
     async def take(self, batch: Sequence[Chunk]) -> None:
         """Take a batch in hand; returns when the next one may come. With a suspected one nothing else is in hand."""
         little = sum(len(chunk.records) for chunk in batch) <= FEW
-        if little or batch[0].suspected:
+        changes = self._role.due
+        if little or batch[0].suspected or changes:
             await self._rest()
+        if changes:
+            await in_thread(self._role.change, executor=self._applying)
         if little:
             work, outputs = await in_thread(self._in_one_go, batch, executor=self._sealing)
             await self._send(work, outputs)

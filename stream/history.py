@@ -24,6 +24,7 @@ from stream.files import Refused
 from stream.learn import Learner
 from stream.pipeline import NOBODY, Champion, Decision, Pipeline
 from stream.replay import Replay
+from stream.sequence import SequencePart
 
 SCORES = pa.schema(
     [
@@ -48,6 +49,7 @@ class History:
         learner: Learner | None,
         pinned: Champion | None,
         emitter: Emitter,
+        network: SequencePart | None = None,
         *,
         scores: Path | None = None,
         decisions: Path | None = None,
@@ -57,7 +59,7 @@ class History:
         self.profile = profile
         self.prequential = Prequential()
         self.replay = Replay(
-            Pipeline(store, pinned or NOBODY),
+            Pipeline(store, pinned or NOBODY, network),
             names=profile.features.names,
             card=card,
             learner=learner,

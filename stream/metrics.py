@@ -66,6 +66,10 @@ CATALOGUE: Mapping[str, Kind] = {
     "weir_networks_refused": Kind(
         "counter", "networks that were published and could not be used; the one before stayed"
     ),
+    "weir_network_carried_info": Kind("gauge", "1; the network that reads along now", ("network",)),
+    "weir_network_filling": Kind("gauge", "1 while the states of a newer network are filled"),
+    "weir_network_missed": Kind("counter", "events that the network did not answer in time", ("reason",)),
+    "weir_states_refused": Kind("counter", "states that another worker had written, or that were forgotten"),
     "weir_redis_memory_used_bytes": Kind("gauge", "memory that the Redis uses"),
     "weir_redis_memory_limit_bytes": Kind("gauge", "memory that it may use; 0: no limit"),
     # learn

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from features.events import Event
 from features.store import Batch, FeatureStore, Status
+from stream.adopting import Adopting
 from stream.champion import ChampionFeed
 from stream.codec import Codec, Decoded
 from stream.decisions import ALERTS, DECISIONS
@@ -20,7 +20,7 @@ from stream.pipeline import Answer, Decision, Pipeline, Refused
 from stream.rates import Rates
 from stream.records import TP, Outgoing, Record
 from stream.runs import Taken, run_of
-from stream.sequence import SequencePart, Way
+from stream.sequence import Way
 from stream.watch import UNSEEN, Passing, Reading, counted
 
 DECIDED = (Status.FRESH, Status.DUPLICATE, Status.LATE)
@@ -76,22 +76,6 @@ class Work:
                 self.way.settle()
 
 
-class Networks(Protocol):
-    """Where the scorer's network comes from."""
-
-    def under(self, store: FeatureStore) -> SequencePart | None:
-        """The network of the next batch, which is given to this store; None where there is none."""
-        ...
-
-    def readings(self) -> Iterator[Reading]:
-        """What happened since the start, for metrics."""
-        ...
-
-    def close(self) -> None:
-        """Give back what is held."""
-        ...
-
-
 class ScoreRole:
     """Decides batches of records. What a batch came from is done when what this returns is durable."""
 
@@ -105,7 +89,7 @@ class ScoreRole:
         keyring: Keyring | None = None,
         grounds: Grounds | None = None,
         rates: Rates | None = None,
-        networks: Networks | None = None,
+        networks: Adopting | None = None,
     ) -> None:
         """`counts` tells what happened since the start, for metrics. Without a keyring nothing is personal.
 
@@ -158,8 +142,22 @@ class ScoreRole:
         return self._pipeline.store
 
     def positions(self) -> dict[TP, int]:
-        """How far the store holds each partition."""
-        return {TP(*place): offset for place, offset in self._grounds.now.store.positions().items()}
+        """How far the store holds each partition, and what a network carries of it."""
+        held = self._grounds.now.store.positions()
+        seen = self._networks.written() if self._networks is not None else None
+        if seen is not None:
+            held = {place: min(offset, seen.get(place, 0)) for place, offset in held.items()}
+        return {TP(*place): offset for place, offset in held.items()}
+
+    @property
+    def due(self) -> bool:
+        """Whether `change` is to be called, with nothing in hand."""
+        return self._networks is not None and self._networks.due
+
+    def change(self) -> None:
+        """Let another network read along from the next batch on."""
+        if self._networks is not None:
+            self._networks.change()
 
     def prepare(self, *taken: Taken, seen: Passing = UNSEEN) -> Work:
         """Decode a batch, and pack it for the store."""
@@ -171,7 +169,7 @@ class ScoreRole:
         events = [event for run in runs for event in run.events]
         sources = [run.source for run in runs if run.source is not None]
         ground = self._grounds.under(sources)
-        network = self._networks.under(ground.store) if self._networks is not None else None
+        network = self._networks.under(ground.store, sources) if self._networks is not None else None
         way = network.begin(sources) if network is not None else None
         with seen.stage("pack"):
             batch = ground.store.batch(runs)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent import futures
 from concurrent.futures import Future
 
 from models.base import Advanced, DeviceFull, SequenceModel, Series
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 10.0
 """Until a network that failed is tried again, and until one that had to be given fewer cards is given all of them."""
+
+WARM_SECONDS = 20.0
+"""A device that is asked for the first time may take so long."""
 
 SAID_EVERY_SECONDS = 60.0
 
@@ -49,6 +53,12 @@ class Timely:
         self._most, self._all_again_at = 0, 0.0  # cards that the device has memory for; 0: any number
         self._lates, self._fewer = 0, 0  # in a row; cards that it is asked for since then, 0: all of them
         self._away = 0  # events that were missed since it last answered
+
+    def warm(self, seconds: float = WARM_SECONDS) -> None:
+        """Let the network read one event of nobody: its first step takes longer than all others. Whatever comes of it."""
+        nothing = [Series(b"", [(0.0,) * len(self._model.features)])]
+        self._running = self._hand.ask(lambda: self._model.advance(nothing))
+        futures.wait([self._running], seconds)
 
     def advance(self, cards: Sequence[Series]) -> list[Advanced | None]:
         """`SequenceModel.advance`, but None for each card for which there is nothing in time."""

@@ -22,9 +22,9 @@ import msgspec
 from features.events import Label, Transaction
 from features.profile import load as load_profile
 from features.store import InMemoryFeatureStore
-from stream import bootstrap
 from stream.config import load
 from stream.files import EventFile, Refused
+from stream.reading_along import replayed
 from tests.benchmarks import handbook
 from tests.benchmarks.handbook import say
 
@@ -86,7 +86,7 @@ class Bench:
         """What the command does, without its report."""
         profile = load_profile(str(self.profile))
         config = load({"dir": str(self.directory / "profiled")}, {}, Path("no.toml"))
-        with bootstrap.replay(config, profile, scores=None, decisions=None) as run:
+        with replayed(config, profile, scores=None, decisions=None) as run:
             for batch in self.events().events():
                 run.feed(batch)
 

@@ -221,7 +221,9 @@ def test_a_network_that_is_adopted_has_seen_what_came_before(store):
     newest = told(store, payment(2))
     store.fill(OTHER, {"a": b"filled"}, {"decisions/0": 7})
     assert store.filled(OTHER) == {"decisions/0": 7}
+    assert not store.adopted(OTHER)
     store.adopt(OTHER)
+    assert store.adopted(OTHER)
     store.carry("card", OTHER)
     seen = told(store, payment(2))
     assert seen.carried == Carried(newest.number, b"filled")

@@ -37,7 +37,7 @@ class Role:
         self.log, self.threads = [], {}
         self.answering = threading.Event()
         self.answering.set()
-        self.carries = False
+        self.carries = self.due = False
         self.settling = threading.Event()
         self.settling.set()
 
