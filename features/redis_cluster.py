@@ -38,7 +38,7 @@ from features.redis_store import (
     refuse_eviction,
     told_behind,
 )
-from features.shards import Dealt, Item, Merger, Shards, Told
+from features.shards import NEVER, SETTLED, TIME, Dealt, Item, Merger, Shards, Told
 from features.store import Applied, Run, StoreUnavailable
 
 SHARDS = 16
@@ -78,6 +78,7 @@ class ClusterFeatureStore(ByBatch):
         homes, shards = shard_keys(prefix, feature_set, count)
         self._homes = Group(homes, packed_home(self._plan, count), [0] * count)
         self._entities = Group(shards, packed_plan(self._plan, count), [0] * count)
+        self._settled = NEVER  # up to which clock all that this client sent was applied everywhere
         self._line: deque[ref[Spread]] = deque()  # batches that wait to be applied, in their order
         self._sha = ""
         self._patiently(self._load)
@@ -106,6 +107,7 @@ class ClusterFeatureStore(ByBatch):
         if following is not None and following.homes is None:
             sending.append((self._homes, following.claims))
         batch.replies, *ahead = self._patiently(lambda: self._sent(sending))
+        self._settled = max([self._settled, *(item.clock_us for item in batch.items[-1:])])
         if (
             following is not None
             and ahead
@@ -138,6 +140,7 @@ class ClusterFeatureStore(ByBatch):
         seen = [int(SEQ.unpack_from(meta)[0]) if meta else 0 for meta, _ in replies]
         self._homes.seen[:], self._entities.seen[:] = seen[: self._shards.count], seen[self._shards.count :]
         held = [_positions(told) for _, told in replies]
+        self._settled = NEVER
         everywhere = set.intersection(*map(set, held))
         return {place: min(each[place] for each in held) for place in everywhere}
 
@@ -181,7 +184,8 @@ class ClusterFeatureStore(ByBatch):
     def _commands(self, group: Group, at: int, calls: Sequence[Call[bytes]]) -> list[tuple[Any, ...]]:
         base, seen = group.bases[at], group.seen[at]
         keys = (2, base, base + CANARY)
-        return [("EVALSHA", self._sha, *keys, group.plan, *arguments(call, seen)) for call in calls]
+        settled = SETTLED + TIME.pack(self._settled)
+        return [("EVALSHA", self._sha, *keys, group.plan, *arguments(call, seen, settled)) for call in calls]
 
     def _load(self) -> None:
         def load(node: redis.Redis) -> str:
