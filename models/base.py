@@ -76,15 +76,6 @@ class Stack(Scorer, Protocol):
         ...
 
 
-@runtime_checkable
-class Weighed(Protocol):
-    """A scorer made of parts, which tells what each of them counts for."""
-
-    def weights(self) -> dict[str, float]:
-        """By part: what its log-odds count for in the score's."""
-        ...
-
-
 class Series(NamedTuple):
     """What is new of a card, for a network."""
 
