@@ -1,7 +1,6 @@
 """A network in the real path: killed, late, published to a running Weir; each event counts once, and scores as in a replay."""
 
 import signal
-import time
 from pathlib import Path
 
 import msgspec
@@ -147,24 +146,24 @@ def test_late_for_a_while_it_misses_nothing_for_good(
 def test_one_that_is_published_to_a_running_weir_is_filled_beside_and_takes_over_between_two_batches(
     home, started, payments, reading, network, model, replayed
 ):
-    up = started("up", "--profile", reading, "--model", model, directory=home)
+    up = started(
+        "up", "--profile", reading, "--model", model, directory=home, WEIR_NETWORK_DEADLINE_MS="20000"
+    )
     weir("send", payments, "--profile", reading, *OPTIONS, "--until", "2026-01-06", directory=home)
     first = log_of(home).end_offsets("transactions")[0]
     eventually(lambda: committed(home) >= first, "the first part was decided")
     assert all(said(row) is None for row in decided(home).values())
     weir("models", "publish", network, "--profile", reading, directory=home)
-    time.sleep(2)
-    rest = ("send", payments, "--profile", reading, *OPTIONS, "--from", "2026-01-06")
-    weir(*rest, "--rate", "150", directory=home)
+    rest = ("send", payments, "--profile", reading, *OPTIONS, "--from", "2026-01-06", "--rate", "150")
+    started(*rest, directory=home)
+    eventually(lambda: any(map(said, rows(home, "decisions"))), "the network reads along")
+    next(each for each in up.children() if "score" in each.cmdline()).send_signal(signal.SIGKILL)
     eventually(lambda: len(decided(home)) >= ALL, "every event was decided")
     found = decided(home)
     later = {key: row for key, row in found.items() if said(row) is not None}
     assert 500 < len(later) < ALL - first + 1
-    order = [row["event_id"] for row in rows(home, "decisions")]
-    spoken = [said(found[each]) is not None for each in order]
+    spoken = [said(row) is not None for row in found.values()]
     assert spoken.index(True) == spoken.count(False), "from one batch on it speaks of all"
     for event_id, row in later.items():
         assert said(row) == pytest.approx(said(replayed[event_id]), abs=1e-6), event_id
-    scorer = next(each for each in up.children() if "score" in each.cmdline())
-    scorer.send_signal(signal.SIGKILL)
     stop(up, seconds=20)
