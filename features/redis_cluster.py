@@ -38,7 +38,7 @@ from features.redis_store import (
     refuse_eviction,
     told_behind,
 )
-from features.shards import Dealt, Item, Merger, Shards, Told
+from features.shards import NEVER, SETTLED, TIME, Dealt, Item, Merger, Shards, Told
 from features.store import Applied, Run, StoreUnavailable
 
 SHARDS = 16
@@ -80,6 +80,7 @@ class ClusterFeatureStore(StatesInRedis, ByBatch):
         self._entities = Group(shards, packed_plan(self._plan, count), [0] * count)
         self._begin_carrying(self._entities.plan, shelves_of(count))
         self._start = base_key(prefix, feature_set).removesuffix(b"}")
+        self._settled = NEVER  # up to which clock all that this client sent was applied everywhere
         self._line: deque[ref[Spread]] = deque()  # batches that wait to be applied, in their order
         self._sha = ""
         self._patiently(self._load)
@@ -112,6 +113,7 @@ class ClusterFeatureStore(StatesInRedis, ByBatch):
         waiting = self._taken()
         with self._back_if_it_fails(waiting):
             batch.replies, *ahead = self._patiently(lambda: self._sent(sending, self._written(waiting)))
+        self._settled = max([self._settled, *(item.clock_us for item in batch.items[-1:])])
         if (
             following is not None
             and ahead
@@ -147,6 +149,7 @@ class ClusterFeatureStore(StatesInRedis, ByBatch):
         seen = [int(SEQ.unpack_from(meta)[0]) if meta else 0 for meta, _ in replies]
         self._homes.seen[:], self._entities.seen[:] = seen[: self._shards.count], seen[self._shards.count :]
         held = [positions_of(pairs(told)) for _, told in replies]
+        self._settled = NEVER
         everywhere = set.intersection(*map(set, held))
         return {place: min(each[place] for each in held) for place in everywhere}
 
@@ -216,7 +219,8 @@ class ClusterFeatureStore(StatesInRedis, ByBatch):
     def _commands(self, group: Group, at: int, calls: Sequence[Call[bytes]]) -> list[tuple[Any, ...]]:
         base, seen = group.bases[at], group.seen[at]
         keys = (2, base, base + CANARY)
-        return [("EVALSHA", self._sha, *keys, group.plan, *arguments(call, seen)) for call in calls]
+        settled = SETTLED + TIME.pack(self._settled)
+        return [("EVALSHA", self._sha, *keys, group.plan, *arguments(call, seen, settled)) for call in calls]
 
     def _load(self) -> None:
         def load(node: redis.Redis) -> str:

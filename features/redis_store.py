@@ -251,15 +251,15 @@ def logs_of(prefix: str, digest: bytes) -> bytes:
     return start + literal(digest[:HALF]) + b"????????*"  # behind a state's stands its network
 
 
-def arguments(call: Call[bytes], seen: int) -> list[bytes]:
-    """What the script is given of a call, and of the highest seq that was seen."""
+def arguments(call: Call[bytes], seen: int, start: bytes = b"") -> list[bytes]:
+    """What the script is given of a call, and of the highest seq that was seen; `start` comes before its items."""
     if not call.sources:
-        return [b"".join(call.items)]
+        return [b"".join([start, *call.items])]
     sources = zip(call.sources, call.firsts, strict=True)
     borders = [BORDERS.pack(each.before, each.after, first, len(each.offsets)) for each, first in sources]
     offsets = array("d", [offset for each in call.sources for offset in each.offsets])
     names = [f"{each.topic}/{each.partition}".encode() for each in call.sources]
-    return [b"".join(call.items), SEQ.pack(seen) + b"".join(borders), offsets.tobytes(), *names]
+    return [b"".join([start, *call.items]), SEQ.pack(seen) + b"".join(borders), offsets.tobytes(), *names]
 
 
 def told_behind(reply: Exception, call: Call[bytes]) -> StoreBehind | None:

@@ -9,6 +9,11 @@ so that the same id with another body is refused, whichever entities that one na
 of its event live. Then the events go to the shards of their entities, and the labels behind them. Homes and shards each
 remember the ids that they were given, so what one of them has applied and another has not (a worker died in between) is
 completed when the batch comes again: each applies what is new to it, and answers the rest as before.
+
+What lies below the place that a home or a shard holds was applied there, and changes nothing any more; what a shard has lost
+it is given again, in the order of the log, and must be given what it was given the first time. A home that was not lost
+knows that from its ids. Where it has forgotten them it goes by what it *noted*: claims that it refused, and labels that came
+before their event. A label whose event it has forgotten goes to every shard as a guess, which counts where the event is known.
 """
 
 from __future__ import annotations
@@ -43,8 +48,9 @@ EARLY = struct.Struct("<B16sIIIBdII")
 
 EARLY_NUMBERS = 7
 OF, EARLY_LABELS = "of", "early"
-CLAIM, TICK = b"\x03", b"\x04"
-AGAIN = 1  # mark of a label that was read again, so long after that its home may have forgotten whose it is
+CLAIM, TICK, SETTLED = b"\x03", b"\x04", b"\x05"
+UNSURE = 8  # of what is given to a shard: its home has forgotten the id
+AGAIN = 1  # mark of what was read again, so long after that its home has forgotten its id
 TIME = struct.Struct("<d")
 NEVER = float("-inf")
 
@@ -216,8 +222,10 @@ class Shards:
         for number, (item, home) in enumerate(zip(items, homes, strict=True)):
             if home.status is Status.CONFLICT:
                 continue
+            forgotten = home.marks & AGAIN
             for piece in item.pieces:
-                deal.give(piece.shard, item, piece.item, number, piece.parts)
+                packed = _unsure(piece.item) if forgotten else piece.item
+                deal.give(piece.shard, item, packed, number, piece.parts)
             for shard, label in self._labels(item, home):
                 deal.give(shard, item, label, -1)
         return deal.done(size)
@@ -230,8 +238,16 @@ class Shards:
                 label = EARLY.pack(2, item.packed[ID], *home.raw[at : at + EARLY_NUMBERS])
                 yield from ((shard, label) for shard in owners)
             return
-        everywhere = home.status is Status.LABEL_LATE and home.marks & AGAIN and not home.raw
-        yield from ((shard, item.packed) for shard in (range(self.count) if everywhere else home.raw))
+        if home.marks & AGAIN:
+            guess = _unsure(item.packed)
+            yield from ((shard, guess) for shard in range(self.count))
+        else:
+            yield from ((shard, item.packed) for shard in home.raw)
+
+
+def _unsure(packed: bytes) -> bytes:
+    """A packed event or label whose home has forgotten its id."""
+    return bytes([packed[0] | UNSURE]) + packed[1:]
 
 
 def _numbers(shards: Sequence[int]) -> bytes:

@@ -123,7 +123,7 @@ class FeatureStore(CarryingStore, Protocol):
         The store keeps how far it has applied each source's partition; this never goes back. Raises StoreBehind where
         it holds less than what came before this batch, and then nothing has changed. A batch may be empty: its
         records were none for the store. What lies below that place was applied before: an id of it that is unknown
-        because its memory has ended counts no second time, but is late.
+        (its memory has ended, or it was refused, or late) counts no second time, but is late.
         """
         ...
 
@@ -188,10 +188,9 @@ class InMemoryFeatureStore(StatesInMemory):
 
     def _applied(self, event: Event, again: bool) -> Applied:
         self._clock = max(self._clock, event.arrived_us)
-        forgotten = again and self._clock - event.arrived_us > self._plan.memory_us
         if isinstance(event, Transaction):
-            return self._transaction(event, forgotten)
-        return self._label(event, forgotten)
+            return self._transaction(event, again)
+        return self._label(event, again)
 
     def apply_many(self, runs: Sequence[Run]) -> list[Applied]:
         """Apply runs in this order, and answer each event."""
@@ -235,12 +234,12 @@ class InMemoryFeatureStore(StatesInMemory):
     def close(self) -> None:
         """Nothing to give back."""
 
-    def _transaction(self, event: Transaction, forgotten: bool) -> Applied:
+    def _transaction(self, event: Transaction, again: bool) -> Applied:
         clock = self._clock
         known = self._ids.find(event.event_id, clock)
         if known is not None and known.seq:
             return self._again(event, known)
-        if forgotten or event.arrived_us - event.time_us > self._remember_us:
+        if again or event.arrived_us - event.time_us > self._remember_us:
             return self._late(event)
         self._seq += 1
         raw, approximate = self._fresh(event)
@@ -296,14 +295,14 @@ class InMemoryFeatureStore(StatesInMemory):
         # Python's hash has 64 bits and lives as long as this store; 0 stands for no value.
         return [hash(value) if value else 0 for value in self._plan.values(event)] + self._plan.places(event)
 
-    def _label(self, label: Label, forgotten: bool) -> Applied:
+    def _label(self, label: Label, again: bool) -> Applied:
         clock = self._clock
         entry = self._ids.find(label.event_id, clock)
         key = label_key(label.event_id, label.label_id)
         known = entry.said_by(key) if entry is not None else None
         if known is not None:
             return Applied(Status.LABEL_DUPLICATE, known.seq, ())
-        if forgotten or (
+        if again or (
             entry is not None and entry.seq and label.arrived_us - entry.arrived_us > self._horizon_us
         ):
             return Applied(Status.LABEL_LATE, 0, ())

@@ -59,20 +59,20 @@ class Scorer(Protocol):
 
 
 @runtime_checkable
-class Stack(Scorer, Protocol):
-    """A scorer made of parts, which tells what each of them says."""
-
-    def parts_many(self, vectors: Sequence[Vector]) -> list[Mapping[str, float]]:
-        """By part, its own probability of fraud; of the network, whose probability stands in the vector, nothing."""
-        ...
-
-
-@runtime_checkable
 class Weighed(Protocol):
     """A scorer made of parts, which tells what each of them counts for."""
 
     def weights(self) -> dict[str, float]:
         """By part: what its log-odds count for in the score's."""
+        ...
+
+
+@runtime_checkable
+class Stack(Scorer, Protocol):
+    """A scorer made of parts, which tells what each of them says."""
+
+    def parts_many(self, vectors: Sequence[Vector]) -> list[Mapping[str, float]]:
+        """By part, its own probability of fraud; of the network, whose probability stands in the vector, nothing."""
         ...
 
 

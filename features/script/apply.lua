@@ -13,14 +13,19 @@ local function apply()
   local pos, number, size = 1, 0, #items
   while pos <= size do
     local kind, id, at = byte(items, pos), nil, nil
-    number = number + (kind == TICK and 0 or 1)
+    local unsure = kind >= UNSURE
+    kind = kind % UNSURE
+    number = number + (kind < TICK and 1 or 0)
     if kind == TICK then
       at, pos = decode('<d', items, pos + 1)
       tick(at)
+    elseif kind == SETTLED then
+      settled, pos = decode('<d', items, pos + 1)
     elseif kind == CLAIM then
       id, event.body, event.time, event.arrived, event.shards, pos = decode(CLAIMED, items, pos + 1)
       claim(number, id, event)
     elseif kind == 1 then
+      event.unsure = unsure
       id, event.body, event.time, event.arrived, event.tie, event.hi, event.lo, pos = decode(EVENT, items, pos + 1)
       pos = texts(16, #plan.entities, pos, event.digests)
       pos = texts(8, plan.values, pos, event.values)
@@ -35,7 +40,7 @@ local function apply()
       end
       transaction(number, id, event)
     else
-      local said = {}
+      local said = { unsure = unsure }
       id, said.key, said.tie, said.fraud, said.arrived, said.reverses, pos = decode(LABEL, items, pos + 1)
       label(number, id, said)
     end
@@ -53,7 +58,8 @@ local PLACE_OF_TOUCHED, END_OF_TOUCHED = tostring(8 * TOUCHED - 8), tostring(8 *
 
 function forget(touched_now)
   local epoch = epochs[1]
-  if #epochs < 2 or clock - (epoch + 1) * plan.epoch <= plan.dead then
+  local now = min(clock, settled)
+  if #epochs < 2 or now - (epoch + 1) * plan.epoch <= plan.dead then
     return
   end
   local keys = {}
@@ -69,7 +75,7 @@ function forget(touched_now)
   for _, name in ipairs(names) do
     local state = CARRIED[byte(name)]
     local touched = call('GETRANGE', base .. name, state and '8' or PLACE_OF_TOUCHED, state and '15' or END_OF_TOUCHED)
-    if touched ~= '' and clock - decode('<d', touched) > plan.dead then
+    if touched ~= '' and now - decode('<d', touched) > plan.dead then
       local counts, folds = beside(sub(name, 1, 1), sub(name, 2))
       dead[#dead + 1], dead[#dead + 2], dead[#dead + 3] = base .. name, counts, folds
     end

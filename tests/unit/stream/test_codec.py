@@ -349,7 +349,9 @@ def test_whatever_a_field_holds_the_codec_answers(field: str, value: object) -> 
     answer = decoded(event(**{field: value}))
     if isinstance(answer, DeadLetter):
         assert len(answer.reason) < 400
-        assert f"the field {field}: expected " in answer.reason or "JSON" in answer.reason
+        inside = isinstance(value, list | dict)  # then the field within it may be named
+        named = f"the field {field}: expected " in answer.reason
+        assert named or "JSON" in answer.reason or (inside and ": expected a finite number" in answer.reason)
         assert answer.value == json.dumps(event(**{field: value})).encode()
 
 
