@@ -59,17 +59,15 @@ class SequenceScorer:
         self.network = network.to(device).eval()
         self.features = features
         self.calibration = calibration
+        self.state_bytes = (
+            4 * network.state
+        )  # of a card that has missed nothing; 0: only the newest event is looked at
         self._device = torch.device(device)
 
     @property
     def name(self) -> str:
         """The architecture."""
         return self.network.shape.architecture
-
-    @property
-    def state_bytes(self) -> int:
-        """Of a card that has missed nothing; 0 for a network that looks at the newest event alone."""
-        return 4 * self.network.state
 
     def advance(self, cards: Sequence[Series]) -> list[Advanced]:
         """The scores of all cards' new events, and the states after them.
@@ -80,12 +78,11 @@ class SequenceScorer:
             return self._advanced(cards)
 
     def _advanced(self, cards: Sequence[Series]) -> list[Advanced]:
-        opened = [self._opened(card) for card in cards]
+        opened = list(map(self._opened, cards))
         advanced: list[Advanced | None] = [None] * len(cards)
         for places in alike([len(vectors) for _, vectors in opened]):
-            chosen = [opened[place] for place in places]
-            for place, made in zip(places, self._together(chosen), strict=True):
-                state, scores = made
+            made = self._together([opened[place] for place in places])
+            for place, (state, scores) in zip(places, made, strict=True):
                 advanced[place] = Advanced(state, scores[len(scores) - len(cards[place].vectors) :])
         return [
             each if each is not None else Advanced(card.state, [])
@@ -101,28 +98,33 @@ class SequenceScorer:
         kept = (held[self.state_bytes :] + added)[-MISSED * 8 * len(self.features) :]
         return held[: self.state_bytes] + kept
 
-    def _opened(self, card: Series) -> tuple[bytes, list[Vector]]:
+    def _opened(self, card: Series) -> tuple[bytes, Sequence[Vector]]:
         """A card's state without what it missed, and that and its new events."""
-        size, each = self.state_bytes, 8 * len(self.features)
+        size, held = self.state_bytes, len(card.state)
+        if held == size:
+            return card
+        if not held:
+            return bytes(size), card.vectors
         state, missed = card.state[:size], card.state[size:]
-        if card.state and (len(state) < size or len(missed) % each):
-            raise ValueError(
-                f"a state of {len(card.state)} bytes is none of this network, which carries {size}"
-            )
+        if held < size or len(missed) % (8 * len(self.features)):
+            raise ValueError(f"a state of {held} bytes is none of this network, which carries {size}")
         vectors: list[Vector] = list(np.frombuffer(missed, "<f8").reshape(-1, len(self.features)))
-        return state or bytes(size), [*vectors, *card.vectors]
+        return state, [*vectors, *card.vectors]
 
-    def _together(self, cards: Sequence[tuple[bytes, list[Vector]]]) -> list[tuple[bytes, list[float]]]:
+    def _together(self, cards: Sequence[tuple[bytes, Sequence[Vector]]]) -> list[tuple[bytes, list[float]]]:
         """Cards that are read in one go."""
         lengths = [len(vectors) for _, vectors in cards]
-        states = np.frombuffer(b"".join(state for state, _ in cards), "<f4").reshape(len(cards), -1)
+        states = np.frombuffer(b"".join([state for state, _ in cards]), "<f4").reshape(len(cards), -1)
         with torch.inference_mode():
             logits, after = self._read(
                 padded([vectors for _, vectors in cards], len(self.features)), states, lengths
             )
-        scores = self._probabilities(logits)
-        kept = np.ascontiguousarray(after, "<f4")
-        return [(kept[row].tobytes(), scores[row, :length].tolist()) for row, length in enumerate(lengths)]
+        scores, size = self._probabilities(logits).tolist(), self.state_bytes
+        kept = np.ascontiguousarray(after, "<f4").tobytes()
+        return [
+            (kept[row * size : (row + 1) * size], told[:length])
+            for row, (told, length) in enumerate(zip(scores, lengths, strict=True))
+        ]
 
     def _read(self, vectors: Floats, states: Floats, lengths: Sequence[int]) -> tuple[Floats, Floats]:
         """Logits [B, T] and each card's state behind its own last event [B, S]."""
