@@ -28,6 +28,28 @@ REVIEW = "tests/unit/stream/review/"
 WARMING = "tests/unit/stream/test_warming.py::"
 
 LINES = (
+    # --- what a training may see
+    Line(
+        "stream/gather.py",
+        "label.arrived_us < until_us",
+        "True",
+        "of a file a training knows no label that had not arrived",
+        "tests/unit/stream/test_gather.py",
+    ),
+    Line(
+        "stream/review/logged.py",
+        "select(c.event_id, c.fraud).where(c.arrived_us < until_us)",
+        "select(c.event_id, c.fraud)",
+        "of the decisions that were recorded a training knows no label that had not arrived",
+        "tests/contract/test_logged.py",
+    ),
+    Line(
+        "models/training.py",
+        "Lives(rows.cards[: self.split], labelled[: self.split], whole=whole)",
+        "Lives(rows.cards, labelled, whole=whole)",
+        "a network does not learn from the period it is judged on",
+        "tests/unit/models/test_training.py::test_the_later_period_teaches_nothing_but_when_to_end",
+    ),
     # --- the commit
     Line(
         "stream/marks.py",
