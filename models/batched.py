@@ -44,6 +44,11 @@ class Calibration(NamedTuple):
     slope: float = 1.0
     offset: float = 0.0
 
+    def probabilities(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Of logits of any shape."""
+        raised = self.slope * logits.astype(np.float64) + self.offset
+        return 1.0 / (1.0 + np.exp(-raised))
+
 
 class SequenceScorer:
     """A trained network, its calibration and the features that it reads. Scoring changes nothing in it."""
@@ -119,7 +124,7 @@ class SequenceScorer:
             logits, after = self._read(
                 padded([vectors for _, vectors in cards], len(self.features)), states, lengths
             )
-        scores, size = self._probabilities(logits).tolist(), self.state_bytes
+        scores, size = self.calibration.probabilities(logits).tolist(), self.state_bytes
         kept = np.ascontiguousarray(after, "<f4").tobytes()
         return [
             (kept[row * size : (row + 1) * size], told[:length])
@@ -136,10 +141,6 @@ class SequenceScorer:
             logits.append(told)
             after = torch.where(torch.tensor(lengths, device=self._device).unsqueeze(1) >= stop, state, after)
         return torch.cat(logits, 1).cpu().numpy(), after.cpu().numpy()
-
-    def _probabilities(self, logits: Floats) -> NDArray[np.float64]:
-        raised = self.calibration.slope * logits.astype(np.float64) + self.calibration.offset
-        return 1.0 / (1.0 + np.exp(-raised))
 
 
 def on_one_thread() -> None:
@@ -187,14 +188,10 @@ def pieces(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
     return zip([0, *ends[:-1]], ends, strict=True)
 
 
+@np.errstate(over="ignore")  # beyond float32 is infinite
 def padded(series: Sequence[Sequence[Vector]], width: int) -> Floats:
     """Vectors of `width` as [B, T, width], those of a shorter series filled up with nothing behind them."""
     longest = max(map(len, series))
-    with np.errstate(over="ignore"):  # beyond float32 is infinite
-        return _padded(series, longest, width)
-
-
-def _padded(series: Sequence[Sequence[Vector]], longest: int, width: int) -> Floats:
     if longest == 1:
         return np.array([vectors[0] for vectors in series], np.float32).reshape(-1, 1, width)
     filled = np.zeros((len(series), longest, width), np.float32)

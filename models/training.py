@@ -305,7 +305,7 @@ class Training:
         self.averaged.load_state_dict(self._best)
         logits = self._logits()
         calibration = Calibration(*platt(logits, self._fraud))
-        scores = 1.0 / (1.0 + np.exp(-(calibration.slope * logits + calibration.offset)))
+        scores = calibration.probabilities(logits)
         days = (self.rows.times[self._judged] // DAY_US).astype(np.uint16)
         judged = Judged(scores, self._fraud, days, self.rows.cards[self._judged].astype(np.uint32))
         return Trained(
