@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.base import Reason, Vector
+from models.logistic import sigmoid
 from models.packing import CodecError, Packed, pack
-from models.stacking import sigmoid
 
 
 class NullScorer:

@@ -23,6 +23,7 @@ from river.utils import VectorDict
 from models.base import Reason, Vector
 from models.bins import Layer, LayeredBins, QuantileBins
 from models.estimators import from_plain, to_plain
+from models.logistic import sigmoid
 from models.packing import CodecError, Packed, pack
 
 PRIOR_LABELS = 100.0
@@ -80,13 +81,13 @@ class RiverScorer:
 
     def score_one(self, vector: Vector) -> float:
         """The probability of fraud of one event."""
-        return _sigmoid(self.log_odds(vector))
+        return sigmoid(self.log_odds(vector))
 
     def score_many(self, vectors: Sequence[Vector]) -> list[float]:
         """The same for a batch: column after column, the same additions in the same order."""
         if len(vectors) < WORTH_COLUMNS or not self.bins.edges:
             return list(map(self.score_one, vectors))
-        return list(map(_sigmoid, self.log_odds_many(columns_of(vectors)).tolist()))
+        return list(map(sigmoid, self.log_odds_many(columns_of(vectors)).tolist()))
 
     def log_odds(self, vector: Vector) -> float:
         """The log-odds of one event's score; of the vector only the values of the scorer's features are read."""
@@ -248,13 +249,6 @@ def _moved(
 def _average(weights: list[float], counts: list[int]) -> float:
     learned = sum(counts)
     return sum(w * n for w, n in zip(weights, counts, strict=True)) / learned if learned else 0.0
-
-
-def _sigmoid(total: float) -> float:
-    if total >= 0:
-        return 1.0 / (1.0 + math.exp(-total))
-    grown = math.exp(total)
-    return grown / (1.0 + grown)
 
 
 def _logit(probability: float) -> float:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.logistic import sigmoid
 from models.packing import CodecError
 
 Column = NDArray[np.float64]
@@ -154,14 +155,6 @@ class Stack:
             taken = shrink * own
             row[:] = [each - taken * other for each, other in zip(row, leverage, strict=True)]
             row[place] += DRIFT
-
-
-def sigmoid(log_odds: float) -> float:
-    """The probability of log-odds, without overflow."""
-    if log_odds >= 0:
-        return 1.0 / (1.0 + math.exp(-log_odds))
-    grown = math.exp(log_odds)
-    return grown / (1.0 + grown)
 
 
 def sigmoids(log_odds: Column) -> Column:

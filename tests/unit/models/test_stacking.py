@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.packing import CodecError
-from models.stacking import LOG_ODDS, Stack, logit, sigmoid
+from models.logistic import sigmoid
+from models.stacking import LOG_ODDS, Stack, logit
 
 Event = tuple[tuple[float, ...], bool]
 
