@@ -12,7 +12,10 @@ import msgspec
 
 Vector = Sequence[float]
 
-SEQUENCE = "score:sequence"
+NETWORK = "sequence"
+"""What the network is called among the parts of a score."""
+
+SEQUENCE = f"score:{NETWORK}"
 """Stands behind an event's features for a scorer that reads it: the network's probability of fraud, NaN where it has none."""
 
 MEASURES = {SEQUENCE: "probability of fraud"}
@@ -71,8 +74,11 @@ class Weighed(Protocol):
 class Stack(Scorer, Protocol):
     """A scorer made of parts, which tells what each of them says."""
 
-    def parts_many(self, vectors: Sequence[Vector]) -> list[Mapping[str, float]]:
-        """By part, its own probability of fraud; of the network, whose probability stands in the vector, nothing."""
+    def score_parts(self, vectors: Sequence[Vector]) -> tuple[list[float], list[Mapping[str, float]]]:
+        """What `score_many` gives, and of each vector by part its own probability of fraud.
+
+        The network's stands in the vector, and is not told again.
+        """
         ...
 
 

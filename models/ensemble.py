@@ -17,13 +17,14 @@ from typing import Self
 
 import numpy as np
 
-from models.base import SEQUENCE, Reason, Scorer, Vector
+from models.base import NETWORK, SEQUENCE, Reason, Scorer, Vector
 from models.baselines import Rule, RulesScorer
 from models.incremental import WORTH_COLUMNS, RiverScorer, columns_of
 from models.packing import CodecError, Packed, pack, unpack
 from models.stacking import LOG_ODDS, Column, Stack, bounded, logit, sigmoids
 
-RIVER, RULES, NETWORK = PARTS = ("river", "rules", "sequence")
+RIVER, RULES = "river", "rules"
+PARTS = (RIVER, RULES, NETWORK)
 """The parts, in the order of all weights."""
 
 PRIOR = {False: (1.0, 0.0), True: (0.5, 0.0, 0.5)}
@@ -72,19 +73,33 @@ class EnsembleScorer:
         if len(vectors) < WORTH_COLUMNS:
             return list(map(self.score_one, vectors))
         columns = columns_of(vectors)
+        return _plain(self._stacked(columns, *self._said(columns)))
+
+    def score_parts(self, vectors: Sequence[Vector]) -> tuple[list[float], list[Mapping[str, float]]]:
+        """What `score_many` gives, and of each vector by part its own probability of fraud, but for the network's."""
+        if not vectors:
+            return [], []
+        columns = columns_of(vectors)
+        river, rules = said = self._said(columns)
+        told = zip(sigmoids(river).tolist(), sigmoids(rules).tolist(), strict=True)
+        return _plain(self._stacked(columns, *said)), [{RIVER: one, RULES: other} for one, other in told]
+
+    def _said(self, columns: Column) -> tuple[Column, Column]:
+        """The log-odds of River and of the rules."""
+        return self.river.log_odds_many(columns), self.rules.log_odds_many(columns)
+
+    def _stacked(self, columns: Column, river: Column, rules: Column) -> Column:
+        """The scores, by what these parts said and the network, where it is there."""
         network = columns[self._count]
         there = network == network
-        parts = [
-            np.clip(self.river.log_odds_many(columns), -LOG_ODDS, LOG_ODDS),
-            np.clip(self.rules.log_odds_many(columns), -LOG_ODDS, LOG_ODDS),
-        ]
+        parts = [np.clip(each, -LOG_ODDS, LOG_ODDS) for each in (river, rules)]
         if there.all():
-            return _plain(self._stacks[True].score_many([*parts, _logits(network)]))
+            return self._stacks[True].score_many([*parts, _logits(network)])
         scores = self._stacks[False].score_many(parts)
         if there.any():
             with_network = [*(part[there] for part in parts), _logits(network[there])]
             scores[there] = self._stacks[True].score_many(with_network)
-        return _plain(scores)
+        return scores
 
     def learn_one(self, vector: Vector, fraud: bool) -> None:
         """Learn from one event whose label has arrived: the stack from what the parts said before, then River."""
@@ -114,15 +129,6 @@ class EnsembleScorer:
         values = dict(zip(self.features, vector, strict=True))
         all_told = [Reason(name, values[name], weight) for name, weight in told.items()]
         return sorted(all_told, key=lambda reason: -abs(reason.weight))[:top]
-
-    def parts_many(self, vectors: Sequence[Vector]) -> list[Mapping[str, float]]:
-        """By part, its own probability of fraud; of the network, whose probability stands in the vector, nothing."""
-        if not vectors:
-            return []
-        columns = columns_of(vectors)
-        rivers = sigmoids(self.river.log_odds_many(columns)).tolist()
-        rules = sigmoids(self.rules.log_odds_many(columns)).tolist()
-        return [{RIVER: river, RULES: rule} for river, rule in zip(rivers, rules, strict=True)]
 
     def weights(self, network: bool = True) -> dict[str, float]:
         """By part: what its log-odds count for, alone and in the combination; with the network's score, or without."""

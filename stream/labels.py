@@ -22,7 +22,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from features.events import Label
-from models.base import SEQUENCE
+from models.base import NETWORK, SEQUENCE
 from models.snapshot import Snapshot
 from stream.codec import Codec, DeadLetter
 from stream.crash_points import reached
@@ -31,9 +31,6 @@ from stream.records import TP, Outgoing, Record
 from stream.watch import Reading
 
 Vector = tuple[float, ...]
-
-NETWORK = SEQUENCE.partition(":")[2]
-"""What a decision's `scores` call the network's part."""
 
 NO_SCORES: Mapping[str, float] = {}
 

@@ -14,7 +14,7 @@ import msgspec
 
 from features.events import Event, Transaction
 from features.store import Applied, FeatureStore, Status
-from models.base import SEQUENCE, Reason, Scorer, Stack, Vector
+from models.base import NETWORK, SEQUENCE, Reason, Scorer, Stack, Vector
 from stream.decide import APPROVE, NEVER, Outcome, decide
 from stream.sequence import SequencePart
 from stream.watch import UNSEEN, Passing
@@ -128,10 +128,10 @@ def scored(champion: Champion, applied: Sequence[Applied], told: Sequence[float]
     if champion.reads_sequence:
         of_network = [math.nan] * len(vectors) if said is None else said
         vectors = [(*vector, each) for vector, each in zip(vectors, of_network, strict=True)]
-    scores = champion.scorer.score_many(vectors) if champion.scorer else [NO_SCORE] * len(vectors)
     if said is None:
-        return Scored(vectors, scores, repeat(champion.rung), repeat(None))
-    return Scored(vectors, scores, _rungs(champion, said), _parts(champion, vectors, scores, said))
+        return Scored(vectors, _scores(champion, vectors), repeat(champion.rung), repeat(None))
+    scores, others = _with_parts(champion, vectors)
+    return Scored(vectors, scores, _rungs(champion, said), map(_with_network, others, said))
 
 
 def _rungs(champion: Champion, said: Sequence[float]) -> Iterable[str]:
@@ -140,17 +140,23 @@ def _rungs(champion: Champion, said: Sequence[float]) -> Iterable[str]:
     return [champion.rung if math.isnan(each) else ENSEMBLE for each in said]
 
 
-def _parts(
-    champion: Champion, vectors: Sequence[Vector], scores: Sequence[float], said: Sequence[float]
-) -> Iterable[Mapping[str, float]]:
-    """What each part said; the network is left out where it said nothing."""
-    others: Sequence[Mapping[str, float]] = [{}] * len(scores)
+def _scores(champion: Champion, vectors: Sequence[Vector]) -> list[float]:
+    return champion.scorer.score_many(vectors) if champion.scorer else [NO_SCORE] * len(vectors)
+
+
+def _with_parts(
+    champion: Champion, vectors: Sequence[Vector]
+) -> tuple[list[float], Sequence[Mapping[str, float]]]:
+    """The scores, and what each part but the network said."""
     if isinstance(champion.scorer, Stack):
-        others = champion.scorer.parts_many(vectors)
-    elif champion.scorer is not None:
-        others = [{RIVER: score} for score in scores]
-    for other, each in zip(others, said, strict=True):
-        yield {**other} if math.isnan(each) else {**other, "sequence": each}
+        return champion.scorer.score_parts(vectors)
+    scores = _scores(champion, vectors)
+    return scores, [{RIVER: score} if champion.scorer else {} for score in scores]
+
+
+def _with_network(others: Mapping[str, float], said: float) -> Mapping[str, float]:
+    """The network is left out where it said nothing."""
+    return others if math.isnan(said) else {**others, NETWORK: said}
 
 
 def _answers(

@@ -10,11 +10,11 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from features.events import Label, Transaction
-from models.base import SEQUENCE
+from models.base import NETWORK, SEQUENCE
 from stream.champion import champion_of
 from stream.decide import DAY_US, Outcome
 from stream.files import Refused as RefusedRow
-from stream.labels import NETWORK, NO_SCORES
+from stream.labels import NO_SCORES
 from stream.learn import Learner
 from stream.pipeline import Decision, Pipeline
 

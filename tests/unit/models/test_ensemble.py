@@ -121,10 +121,11 @@ def test_a_rule_that_holds_is_a_part_of_its_features_reason() -> None:
 def test_the_parts_say_what_they_say_alone() -> None:
     scorer = taught(stream(800))
     vectors = [vector for vector, _ in stream(30, seed=4)]
-    told = scorer.parts_many(vectors)
+    scores, told = scorer.score_parts(vectors)
+    assert scores == scorer.score_many(vectors)
     assert [each["river"] for each in told] == scorer.river.score_many([vector[:2] for vector in vectors])
     assert [each["rules"] for each in told] == [scorer.rules.score_one(vector) for vector in vectors]
-    assert scorer.parts_many([]) == []
+    assert scorer.score_parts([]) == ([], [])
 
 
 def test_a_scorer_that_began_before_there_was_a_network_is_taken_over_with_all_it_knew() -> None:
