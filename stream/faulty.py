@@ -49,11 +49,34 @@ def _not_json(value: bytes, problem: str) -> ValueError:
     place = int(at[1]) if at else 0
     token = _NOT_A_NUMBER.match(value, place) or _NOT_A_NUMBER.match(value, max(0, place - 1))
     if at and token:
-        key = _LAST_KEY.search(value, max(0, place - 300), token.start())
-        if key is None:
+        field = _field_of(value, token.start())
+        if field is None:
             return RecordError(f"the JSON holds {token[0].decode()}, which is no finite number")
-        return FieldError(key[1].decode("utf-8", "replace"), "a finite number", token[0].decode())
+        return FieldError(field, "a finite number", token[0].decode())
     return RecordError(f"the record is not JSON: {problem.removeprefix('JSON is malformed: ')}")
+
+
+def _field_of(value: bytes, place: int) -> str | None:
+    """The field of the record that holds the first number which is not finite, at `place`; None where nothing tells."""
+    try:
+        top = json.loads(value)
+    except (ValueError, RecursionError):
+        top = None  # what Python cannot read either, such as `nan`: the key before it may tell
+    key = _LAST_KEY.search(value, max(0, place - 300), place)
+    return _holder(top) or (key[1].decode("utf-8", "replace") if key else None)
+
+
+def _holder(top: object) -> str | None:
+    """The first field in which such a number stands, however deep."""
+    fields = top.items() if isinstance(top, dict) else ()
+    return next((name for name, found in fields if _endless(found)), None)
+
+
+def _endless(value: object) -> bool:
+    """Whether a number that is not finite stands somewhere in a value."""
+    if isinstance(value, dict | list):
+        return any(map(_endless, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _python_reads(value: bytes) -> bool:
@@ -69,11 +92,10 @@ def _out_of_range(value: bytes) -> ValueError:
         raw = json.loads(value)
     except (ValueError, RecursionError):
         return RecordError("the JSON holds a number that is too large")
-    fields = raw.items() if isinstance(raw, dict) else ()
-    for name, found in fields:
-        if isinstance(found, float) and not math.isfinite(found):
-            return FieldError(name, "a finite number", "one that is too large")
-    return RecordError("the JSON holds a number that is too large")
+    name = _holder(raw)
+    if name is None:
+        return RecordError("the JSON holds a number that is too large")
+    return FieldError(name, "a finite number", "one that is too large")
 
 
 class _Pairs(NamedTuple):

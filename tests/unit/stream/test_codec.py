@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from features.events import Label, Transaction, to_us
@@ -344,14 +345,13 @@ JSON = st.recursive(
 )
 
 
+@example("amount", {"0": math.inf})
 @given(st.sampled_from(sorted(EVENT)), JSON)
 def test_whatever_a_field_holds_the_codec_answers(field: str, value: object) -> None:
     answer = decoded(event(**{field: value}))
     if isinstance(answer, DeadLetter):
         assert len(answer.reason) < 400
-        inside = isinstance(value, list | dict)  # then the field within it may be named
-        named = f"the field {field}: expected " in answer.reason
-        assert named or "JSON" in answer.reason or (inside and ": expected a finite number" in answer.reason)
+        assert f"the field {field}: expected " in answer.reason or "JSON" in answer.reason
         assert answer.value == json.dumps(event(**{field: value})).encode()
 
 
