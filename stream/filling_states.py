@@ -32,7 +32,6 @@ class Logged(msgspec.Struct, gc=False):
     entities: dict[str, str]
     seq: int
     late: bool = False
-    sealed: dict[str, str] = {}
 
 
 Reveal = Callable[[Sequence[Logged]], Sequence[str]]

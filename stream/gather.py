@@ -37,8 +37,8 @@ class GatherError(Exception):
     """Nothing was found to learn from; the text says what to do."""
 
 
-class Logged(Protocol):
-    """What was logged of a decision (stream.review.logged.Logged)."""
+class Logged(msgspec.Struct, gc=False):
+    """The part of a decision that a training reads."""
 
     event_id: str
     arrived_us: int
@@ -46,9 +46,9 @@ class Logged(Protocol):
     rung: str
     features_version: str
     features: dict[str, float | None]
-    entities: dict[str, str]
-    late: bool
-    warming: tuple[str, ...]
+    entities: dict[str, str]  # as they may be kept: a pseudonym where they are personal
+    late: bool = False
+    warming: tuple[str, ...] = ()
 
 
 class Past(Protocol):

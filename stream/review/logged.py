@@ -8,24 +8,11 @@ import msgspec
 from sqlalchemy import Engine, func, select
 
 from models.snapshot import Snapshot
+from stream.gather import Logged
 from stream.review import tables as t
 
 SOME = 2_000
 """Decisions that are in memory at a time."""
-
-
-class Logged(msgspec.Struct, gc=False):
-    """The part of a decision that a training reads."""
-
-    event_id: str
-    arrived_us: int
-    seq: int
-    rung: str
-    features_version: str
-    features: dict[str, float | None]
-    entities: dict[str, str]  # as they may be kept: a pseudonym where they are personal
-    late: bool = False
-    warming: tuple[str, ...] = ()
 
 
 class Past:

@@ -14,8 +14,7 @@ from features.profile import load
 from features.store import InMemoryFeatureStore
 from models.lives import FRAUD, LEGITIMATE, UNKNOWN
 from stream.files import EventFile
-from stream.gather import GatherError, from_file, from_log
-from stream.review.logged import Logged
+from stream.gather import GatherError, Logged, from_file, from_log
 from stream.train import settings_of
 
 PROFILE = """\
