@@ -53,9 +53,7 @@ class Kind(StrEnum):
     )
     DECAYED_SUM = "decayed_sum"  # of amounts, likewise
     GAP_STD = "gap_std"  # standard deviation of the seconds between events, this one included; NaN of fewer than two gaps
-    PAST_AGE = (
-        "past_age"  # seconds since the `last`-th event before this one; NaN where there are not so many
-    )
+    PAST_AGE = "past_age"  # seconds since the `last`-th event before this one; NaN where there is none
     PAST_AMOUNT = "past_amount"  # its amount, in major units; NaN likewise
     # of the labels of an entity's events, by their arrival: those in (arrival - window, arrival]
     LABELS = "labels"  # how many arrived
@@ -102,7 +100,7 @@ DECAYING = frozenset({Kind.CUSUM, Kind.PEAK, Kind.DECAYED_COUNT, Kind.DECAYED_SU
 """Kinds in which an event counts for less as it ages."""
 
 OF_AMOUNTS = frozenset({Kind.SUM, Kind.MEAN, Kind.STD, Kind.MIN, Kind.MAX, Kind.RATIO, Kind.ZSCORE}) | (
-    RECENT - {Kind.DECAYED_COUNT, Kind.GAP_STD}  # ages too: of one currency with the amounts beside them
+    RECENT - {Kind.DECAYED_COUNT, Kind.GAP_STD}  # past ages too: of the events whose amounts stand beside
 )
 """Kinds that look at the amounts of several events."""
 

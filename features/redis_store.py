@@ -37,33 +37,15 @@ CALL = 32
 
 ANSWER_WITHIN_S = 10.0  # a call takes milliseconds; the append-only file's disk may stall for seconds
 SCANNED = 10_000  # keys that are looked at in one step, where all are
-LOGS = (
-    b"t",
-    b"l",
-    b"d",
-    b"c",
-    b"f",
-    b"g",
-    b"h",
-)  # kinds of keys that one value of an entity has: see the script
+LOGS = (b"t", b"l", b"d", b"c", b"f", b"g", b"h")
+"""Kinds of keys that one value of an entity has: see the script."""
 
-SCRIPT = "\n".join(
-    files("features").joinpath("script", f"{name}.lua").read_text()
-    for name in (
-        "state",
-        "logs",
-        "near",
-        "folds",
-        "windows",
-        "readings",
-        "labels",
-        "ids",
-        "carried",
-        "items",
-        "homes",
-        "apply",
-    )
+CHAPTERS = (
+    *("state", "logs", "near", "folds", "windows", "readings", "labels"),
+    *("ids", "carried", "items", "homes", "apply"),
 )
+
+SCRIPT = "\n".join(files("features").joinpath("script", f"{name}.lua").read_text() for name in CHAPTERS)
 """One script, told in twelve chapters: each uses what those before it define."""
 
 BEHIND = re.compile(r"BEHIND (\d+) (\d+) (\d+)")

@@ -65,6 +65,10 @@ def history_options(command: Any) -> Any:
     return command
 
 
+NOTHING_CONVERTED = (
+    "the profile converts nothing: name a currency in [source] convert_to, or leave out --rates"
+)
+
 RATES = click.option(
     "--rates",
     type=FILE,
@@ -186,9 +190,7 @@ def send_file(
 def _send_rates(file: Path, config: Config, profile: Profile, *, history: bool) -> int:
     """Send all rates of a file, once all of it was read; gives how many."""
     if not profile.converts:
-        raise ConfigError(
-            "the profile converts nothing: name a currency in [source] convert_to, or leave out --rates"
-        )
+        raise ConfigError(NOTHING_CONVERTED)
     out = [
         outgoing(rate, on_its_own_clock=history or told) for rate, told in rates_of(file, profile.timezone)
     ]
@@ -213,9 +215,7 @@ def _converter(profile: Profile, rates: Path | None) -> Callable[[Transaction], 
     table = table_for(profile.source)
     if table is None:
         if rates:
-            raise ConfigError(
-                "the profile converts nothing: name a currency in [source] convert_to, or leave out --rates"
-            )
+            raise ConfigError(NOTHING_CONVERTED)
         return None
     if rates is None:
         raise ConfigError(

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.packing import CodecError
 from models.logistic import sigmoid
+from models.packing import CodecError
 from models.stacking import LOG_ODDS, Stack, logit
 
 Event = tuple[tuple[float, ...], bool]

@@ -242,11 +242,7 @@ MORE = {"new": "n1", "b": "b1", "other": "o1", "a": "a1"}
 """What a profile declares that has the old features, in another order, and two more."""
 
 
-def taught(features, labels=400):
-    """The snapshot of a model that knows that fraud is where a is high, and nothing of the rest."""
-    scorer = RiverScorer(features, first=50)
-    for number in range(labels):
-        scorer.learn_one([float(number % 20)] * len(features), fraud=number % 20 > 15)
+def snapshot_of(scorer, labels, hashes):
     return Snapshot.of(
         scorer,
         number=3,
@@ -255,8 +251,16 @@ def taught(features, labels=400):
         learned=labels,
         positions={},
         made_at="2026-01-01T00:00:00+00:00",
-        hashes=HASHES,
+        hashes=hashes,
     )
+
+
+def taught(features, labels=400):
+    """The snapshot of a model that knows that fraud is where a is high, and nothing of the rest."""
+    scorer = RiverScorer(features, first=50)
+    for number in range(labels):
+        scorer.learn_one([float(number % 20)] * len(features), fraud=number % 20 > 15)
+    return snapshot_of(scorer, labels, HASHES)
 
 
 def test_a_model_decides_on_when_features_are_added_and_reads_its_own_by_name():
@@ -333,16 +337,7 @@ def stacked(features=("a", "b"), labels=400):
     for number in range(labels):
         fraud = number % 20 > 15
         scorer.learn_one((*[float(number % 20)] * len(features), 0.8 if fraud else 0.1), fraud)
-    return Snapshot.of(
-        scorer,
-        number=3,
-        features_version="old",
-        threshold=0.25,
-        learned=labels,
-        positions={},
-        made_at="2026-01-01T00:00:00+00:00",
-        hashes={**HASHES, **MEASURES},
-    )
+    return snapshot_of(scorer, labels, {**HASHES, **MEASURES})
 
 
 @pytest.mark.parametrize("version", ["old", "new"])
