@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import click
 import msgspec
 
-from features.events import Transaction
 from features.grammar import duration_us
 from features.mapping import FORMATS
 from features.profile import Profile
@@ -21,7 +19,7 @@ from stream.cli import config_of, config_options
 from stream.config import Config, ConfigError
 from stream.files import EventFile
 from stream.progress import tracking
-from stream.rates import known_from, outgoing, rates_of, table_for
+from stream.rates import NOTHING_CONVERTED, converter, outgoing, rates_of
 from stream.reading_along import replayed
 from stream.send import InStep, Sent, send
 from stream.topics import RATES as RATES_TOPIC
@@ -65,10 +63,6 @@ def history_options(command: Any) -> Any:
     return command
 
 
-NOTHING_CONVERTED = (
-    "the profile converts nothing: name a currency in [source] convert_to, or leave out --rates"
-)
-
 RATES = click.option(
     "--rates",
     type=FILE,
@@ -108,7 +102,7 @@ def replay(
         label_delay_us=label_delay,
         from_us=us_of(from_),
         until_us=us_of(until),
-        converted=_converter(profile, rates),
+        converted=converter(profile, rates),
     )
     run = replayed(config, profile, scores=scores, decisions=decisions)
     with run, tracking("replay", events.total, silent=as_json) as tracker:
@@ -208,20 +202,6 @@ def _sent(sent: Sent, config: Config, as_json: bool) -> str:
         return msgspec.json.encode({"events": sent.events, "labels": sent.labels, **rates}).decode()
     first = f"{sent.rates:,} rates, " if rates else ""
     return f"sent {first}{sent.events:,} events and {sent.labels:,} labels to {config.shown()['broker']}"
-
-
-def _converter(profile: Profile, rates: Path | None) -> Callable[[Transaction], Transaction] | None:
-    """What converts a file's events, where the profile asks for it; rates that nothing asks for are a mistake."""
-    table = table_for(profile.source)
-    if table is None:
-        if rates:
-            raise ConfigError(NOTHING_CONVERTED)
-        return None
-    if rates is None:
-        raise ConfigError(
-            f"the profile converts into {table.to}: name the rates that had arrived with --rates FILE"
-        )
-    return known_from(rates, table, profile.timezone).converted
 
 
 def us_of(when: datetime | None) -> int | None:

@@ -11,7 +11,7 @@ import msgspec
 
 from features.sequence_settings import ARCHITECTURES
 from stream.cli import config_of, config_options
-from stream.cli_history import FILE, history_options, us_of
+from stream.cli_history import FILE, RATES, history_options, us_of
 from stream.progress import tracking
 
 
@@ -29,6 +29,7 @@ def register(group: click.Group) -> None:
     help="the folder for the network and the report",
 )
 @history_options
+@RATES
 @click.option("--architecture", type=click.Choice(ARCHITECTURES), help="another one than the profile's")
 @click.option("--epochs", type=click.IntRange(1, 10_000), help="read every card's life at most so often")
 @click.option(
@@ -49,6 +50,7 @@ def train(
     label_delay: int,
     from_: datetime | None,
     until: datetime | None,
+    rates: Path | None,
     architecture: str | None,
     epochs: int | None,
     seed: int,
@@ -78,10 +80,14 @@ def train(
     if file is None:
         if from_ is not None:
             raise click.UsageError("--from is for a FILE: of recorded decisions all before --until are read")
+        if rates is not None:
+            raise click.UsageError(
+                "--rates is for a FILE: recorded decisions were converted when they were made"
+            )
         with tracking("read", None, silent=as_json) as tracker:
             gathered = rows_of_ledger(config, profile, settings, until_us, tracker.at)
     else:
-        events = history(file, profile, label_delay, us_of(from_), until_us)
+        events = history(file, profile, label_delay, us_of(from_), until_us, rates)
         with tracking("read", events.total, silent=as_json) as tracker:
             gathered = rows_of_file(config, profile, settings, events, until_us, tracker.at)
     recipe = Recipe(seed=seed, epochs=epochs or Recipe().epochs)

@@ -13,15 +13,22 @@ import msgspec
 from features.events import Transaction, to_datetime
 from features.faults import FieldError, shown
 from features.mapping import Source
+from features.profile import Profile
 from features.rates import Rate, RateTable, rate_reader
 from features.readers import time_reader
 from stream.codec import arrival_us
+from stream.config import ConfigError
 from stream.faulty import RecordError
 from stream.records import ARRIVED, Outgoing, Record, Tail
 from stream.rows import FileError, read
 from stream.wire import SCHEMA
 
 logger = logging.getLogger(__name__)
+
+NOTHING_CONVERTED = (
+    "the profile converts nothing: name a currency in [source] convert_to, or leave out --rates"
+)
+"""Rates that nothing asks for are a mistake."""
 
 
 class RateRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +134,23 @@ def known_from(path: Path, table: RateTable, timezone: str | None = None) -> Rat
     for rate, _ in rates_of(path, timezone):
         table.add(rate)
     return table
+
+
+def converter(profile: Profile, rates: Path | None) -> Callable[[Transaction], Transaction] | None:
+    """What converts a file's events by the `rates` of another, where the profile asks for it.
+
+    Raises ConfigError where it asks and none are named, or none are asked for; FileError.
+    """
+    table = table_for(profile.source)
+    if table is None:
+        if rates:
+            raise ConfigError(NOTHING_CONVERTED)
+        return None
+    if rates is None:
+        raise ConfigError(
+            f"the profile converts into {table.to}: name the rates that had arrived with --rates FILE"
+        )
+    return known_from(rates, table, profile.timezone).converted
 
 
 def outgoing(rate: Rate, *, on_its_own_clock: bool) -> Outgoing:

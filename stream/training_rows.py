@@ -12,6 +12,7 @@ from stream import bootstrap
 from stream.config import Config
 from stream.files import EventFile
 from stream.gather import Gathered, GatherError, from_file, from_log
+from stream.rates import converter
 from stream.review.ledger import Ledger
 from stream.review.logged import Past
 
@@ -50,7 +51,22 @@ def rows_of_ledger(
 
 
 def history(
-    file: Path, profile: Profile, label_delay_us: int, from_us: int | None, until_us: int | None
+    file: Path,
+    profile: Profile,
+    label_delay_us: int,
+    from_us: int | None,
+    until_us: int | None,
+    rates: Path | None = None,
 ) -> EventFile:
-    """The events of a file before `until_us`, and their labels."""
-    return EventFile(file, profile, label_delay_us=label_delay_us, from_us=from_us, until_us=until_us)
+    """The events of a file before `until_us`, and their labels, as a replay with these `rates` reads them.
+
+    Raises FileError, and ConfigError where the profile converts and no rates are named, or the other way round.
+    """
+    return EventFile(
+        file,
+        profile,
+        label_delay_us=label_delay_us,
+        from_us=from_us,
+        until_us=until_us,
+        converted=converter(profile, rates),
+    )
