@@ -19,6 +19,7 @@ from features.redis_cluster import shard_keys, shards_in
 from features.redis_copy import escaped, prefix_of, servers, told_of
 from features.redis_generations import RedisLive
 from features.redis_nodes import client_of, is_cluster
+from features.redis_patience import Patience
 from features.redis_store import ANSWER_WITHIN_S, base_key
 
 PAGE = 500
@@ -191,14 +192,18 @@ def _refuse(known: Mapping[str, Kept], name: str) -> None:
 def finish(url: str, prefix: str, features: FeatureSet) -> int:
     """Complete a drop of these features' generation that came to no end, before anybody begins on it; gives the number of keys.
 
-    Raises StoreUnavailable.
+    It waits for a server or a node that may be back in a moment, as a store does. Raises StoreUnavailable.
     """
+    return Patience(url, lambda _: None)(lambda: _finished(url, prefix, features))
+
+
+def _finished(url: str, prefix: str, features: FeatureSet) -> int:
     base = base_key(prefix, features)
     bases = [base]
     if is_cluster(url):
         homes, shards = shard_keys(prefix, features, shards_in(url))
         bases += [*homes, *shards]
-    with told_of(url), closing(_client(url)) as client:
+    with closing(_client(url)) as client:
         if not any(client.exists(each + MARK) for each in bases):
             return 0
         return _dropped(url, bases, base.decode().removesuffix("}"), lambda: None, lambda count: None)
