@@ -114,10 +114,8 @@ LINES = (
     ),
     Line(
         "stream/conveyor.py",
-        "        await self._send(work, await in_thread(self._answered, work, executor=self._answering))\n"
-        "        await self._settles.follow((batch, work))\n",
-        "        outputs = await in_thread(self._answered, work, executor=self._answering)\n"
-        "        await self._settle((batch, work))\n        await self._send(work, outputs)\n",
+        "            await self._outlet.send(outputs)\n",
+        "            asyncio.ensure_future(self._outlet.send(outputs))\n",
         "a chunk is done only once its outputs are durable",
         kinds=("kill", "point"),
     ),
