@@ -37,10 +37,20 @@ ANSWER_WITHIN_S = 10.0  # a call takes milliseconds; the append-only file's disk
 SCANNED = 10_000  # keys that are looked at in one step, where all are
 LOGS = (b"t", b"l", b"d", b"c", b"f", b"g")  # kinds of keys that one value of an entity has: see the script
 
-SCRIPT = "\n".join(
-    files("features").joinpath("script", f"{name}.lua").read_text()
-    for name in ("state", "logs", "near", "folds", "windows", "readings", "labels", "ids", "items", "homes", "apply")
-)
+CHAPTERS = [
+    "state",
+    "logs",
+    "near",
+    "folds",
+    "windows",
+    "readings",
+    "labels",
+    "ids",
+    "items",
+    "homes",
+    "apply",
+]
+SCRIPT = "\n".join(files("features").joinpath("script", f"{name}.lua").read_text() for name in CHAPTERS)
 """One script, told in eleven chapters: each uses what those before it define."""
 
 BEHIND = re.compile(r"BEHIND (\d+) (\d+) (\d+)")
