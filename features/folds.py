@@ -36,14 +36,12 @@ def unit_of(windows: tuple[int, ...]) -> int:
 
 def apart_until(shape: Shape, earlier: int, later: int) -> int:
     """From which newest time on two times share a bucket; NEVER: they always do, ALWAYS: not as long as they are kept."""
-    span = shape.unit_us
-    if earlier // span == later // span:
+    span = 1 << (earlier ^ later).bit_length()  # of the smallest cell that holds both
+    if span <= shape.unit_us:
         return NEVER
-    while span * FINE <= shape.keep_us:
-        span *= 2
-        if earlier // span == later // span:
-            return (later // span + 1 + FINE) * span
-    return ALWAYS
+    if span // 2 * FINE > shape.keep_us:
+        return ALWAYS
+    return (later // span + 1 + FINE) * span
 
 
 class Folds:
@@ -68,7 +66,7 @@ class Folds:
 
     def add(self, shape: Shape, time: int, amount: int, newest: int) -> None:
         """Count a record in; `settle` afterwards."""
-        at = bisect_left(self.lasts, time)
+        at = len(self.lasts) if time > self.lasts[-1] else bisect_left(self.lasts, time)
         if at < len(self.lasts) and self.firsts[at] <= time:
             self._join(at, time, amount)
         elif at > 1 and apart_until(shape, self.lasts[at - 1], time) <= newest:
@@ -147,10 +145,11 @@ class Folds:
         self.due = min(self.due, self.lasts[1] + shape.keep_us)
 
     def _count(self, at: int, amount: int) -> None:
+        square = amount * amount
         for each in range(at, len(self.lasts)):
             self.counts[each] += 1
             self.sums[each] += amount
-            self.squares[each] += amount * amount
+            self.squares[each] += square
 
     def _drop(self, count: int) -> None:
         """Let the oldest buckets leave; what ran up to their end stays as that before all others."""

@@ -39,6 +39,13 @@ class Shape(msgspec.Struct, frozen=True):
     place: int = -1  # answer the place of the record before the event too: where it is among the values
     fields: tuple[int, ...] = ()  # answer the counts of values too: of these, among the values of a record
     uncounted: frozenset[tuple[int, int]] = frozenset()  # but zeros of these (window, field), by place
+    longest_us: int = 0  # told by the windows: the longest, 0 where there is none
+    unit_us: int = 1  # likewise: the span of the smallest cells that records are folded by
+
+    def __post_init__(self) -> None:
+        """What every event asks for is found once."""
+        msgspec.structs.force_setattr(self, "longest_us", max(self.windows, default=0))
+        msgspec.structs.force_setattr(self, "unit_us", unit_of(self.windows))
 
     @property
     def at_squares(self) -> int:
@@ -69,16 +76,6 @@ class Shape(msgspec.Struct, frozen=True):
     def at_runs(self) -> int:
         """Where it tells the run: its kind and length, and how long ago it began, its last label came, and the one before it."""
         return self.at_fields + 4 * len(self.windows) * len(self.fields)
-
-    @property
-    def longest_us(self) -> int:
-        """The longest window, 0 where there is none."""
-        return max(self.windows, default=0)
-
-    @property
-    def unit_us(self) -> int:
-        """The span of the smallest cells that records are folded by."""
-        return unit_of(self.windows)
 
 
 class Values:
@@ -306,12 +303,14 @@ class Log:
         limit = newest - shape.keep_us
         left = times[head] <= limit or len(times) - head > shape.records
         if left:
-            aged = bisect_right(times, limit, head)
+            aged = head
+            while times[aged] <= limit:  # the newest is not
+                aged += 1
             until = max(aged, len(times) - shape.records)
             if until > aged and shape.windows:
                 self._fold(shape, aged, until, newest)
             self._let_go(shape, until)
-        if self.folds is not None:
+        if self.folds is not None and newest >= self.folds.due:
             self.folds.settle(shape, newest)
             self.folds = self.folds if len(self.folds) else None
         return left
@@ -328,8 +327,9 @@ class Log:
 
     def _let_go(self, shape: Shape, until: int) -> None:
         self.floor = max(self.floor, (self.times[until - 1], self.ties[until - 1]))
-        for w in range(len(shape.windows)):
-            self._leave(w, until)
+        for w, tail in enumerate(self.tails):
+            if tail < until:
+                self._leave(w, until)
         self.head, self.front = until, max(self.front, until)
         if until >= COMPACT_AT and until * 2 >= len(self.times):
             self._compact()
@@ -373,8 +373,6 @@ class Log:
     def _leave(self, w: int, until: int) -> None:
         """Move a window's tail on; records that had not been reached by the front never were in it."""
         tail = self.tails[w]
-        if until <= tail:
-            return
         self.tails[w] = until
         gone = slice(tail, max(tail, min(until, self.front)))
         amounts = self.amounts[gone]

@@ -8,7 +8,7 @@ do
     while from < to do
       local records, start, finish = view(log, from, min(from + 256, to))
       for pos = start, finish, size do
-        local _, _, its_hi, its_lo = decode(RECORD, records, pos)
+        local its_hi, its_lo = decode(AMOUNT, records, pos + PLACE_SIZE)
         hi, lo = hi + its_hi, lo + its_lo
       end
       from = from + 256

@@ -42,6 +42,7 @@ local EVENT, LABEL = '<c16c8ddI4dd', '<c16c8I4Bdc8'
 local RECORD, RECORD_SIZE = '<dI4i4I4', 20 -- then its square, where that is asked for, a digest of each field, and its place
 local NOWHERE = -2147483648
 local PLACE, PLACE_SIZE = '<dI4', 12 -- what a record begins with
+local AMOUNT = '<i4I4' -- what follows that
 local SQUARE, SQUARE_SIZE = '<I4I4I4I4', 16
 local CORRECTION, CORRECTION_SIZE = '<c8dI4Bd', 29
 local ENTRY, ENTRY_SIZE = '<dddc8BI2', 35

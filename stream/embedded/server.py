@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -22,6 +23,11 @@ START_SECONDS = 60.0
 """An append-only file of gigabytes takes a while to load."""
 
 STOP_SECONDS = 5.0
+
+ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=8000:glibc.malloc.tcache_max=4104"}
+"""The wheel's Valkey has no jemalloc. What a script throws away is then taken anew from all over a heap with holes, a miss of the
+cache each time: measured, an event of long logs cost an eighth more. Kept aside by size it is taken warm, for some 24 MB. glibc
+alone reads this."""
 
 SOCKET = "valkey.sock"
 
@@ -72,6 +78,7 @@ class ValkeyServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env={**ALLOCATOR, **os.environ},
                 start_new_session=True,
                 preexec_fn=die_with_parent,
             )

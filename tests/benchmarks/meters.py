@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -13,6 +14,8 @@ from statistics import median
 from typing import NamedTuple
 
 import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from stream.embedded.server import ValkeyServer
 
@@ -32,6 +35,23 @@ def valkey(**settings: str) -> Iterator[str]:
             yield server.start()
         finally:
             server.stop()
+
+
+@contextmanager
+def redis_server(binary: str) -> Iterator[str]:
+    """The URL of an empty server of another make, set as ours; it ends with the block."""
+    with tempfile.TemporaryDirectory(prefix="weir-") as directory:
+        url = f"unix://{directory}/socket"
+        settings = {"port": "0", "unixsocket": f"{directory}/socket", "dir": directory, "appendonly": "yes"}
+        words = [word for name, value in settings.items() for word in (f"--{name}", value)]
+        process = subprocess.Popen([binary, *words, "--save", ""], stdout=subprocess.DEVNULL)
+        try:
+            patient = Retry(ConstantBackoff(0.1), 50)
+            redis.Redis.from_url(url, retry=patient, retry_on_error=[redis.ConnectionError]).ping()
+            yield url
+        finally:
+            process.terminate()
+            process.wait()
 
 
 class Spent(NamedTuple):

@@ -1,18 +1,21 @@
 """What a window's length, an entity's age and a late event cost, in Valkey and in memory.
 
-usage: python -m tests.benchmarks.windows [--past N]
+usage: python -m tests.benchmarks.windows [--past N] [--server BINARY]
 
 Events in order: with windows of a year against windows of a minute, on the same events, for so long that they leave those of a
 year too; at a card with many past events (`--past 900000`: with what is measured, a million) against cards with ten. Out of order:
 by how many records lie behind the place of the late one. The two sides of a ratio take turns round by round, the ratio is the
-median of the rounds'; what is compared is CPU time, of the server or of this process.
+median of the rounds'; what is compared is CPU time, of the server or of this process. `--server redis-server` measures another
+server than ours: one with jemalloc, as most are built.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from statistics import median
 
 import msgspec
@@ -23,7 +26,7 @@ from features.events import Transaction
 from features.grammar import duration_us
 from features.redis_store import CALL, RedisFeatureStore
 from features.store import FeatureStore, InMemoryFeatureStore
-from tests.benchmarks.meters import Meter, load, say, table, valkey
+from tests.benchmarks.meters import Meter, load, redis_server, say, table, valkey
 from tests.benchmarks.payments import ENTITIES, Population, features_of
 
 YEARLY = {"cards": 100, "merchants": 25, "devices": 100, "a_day": 100}
@@ -40,6 +43,9 @@ LATE = 9  # events of each distance
 Round = tuple[Sequence[Transaction], Sequence[Transaction]]
 """What the two sides of a comparison apply."""
 
+Server = Callable[[], AbstractContextManager[str]]
+"""A maker of servers: the URL of an empty one, which ends with the block."""
+
 
 def main() -> None:
     """Print the ratios and the table."""
@@ -47,15 +53,24 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--past", type=int, default=200_000, help="events of the old card")
-    past = parser.parse_args().past
+    parser.add_argument("--server", help="a Redis or Valkey to measure instead of ours")
+    told = parser.parse_args()
+    past, server = told.past, partial(redis_server, told.server) if told.server else valkey
     say(f"microseconds of CPU an event in order, medians of {ROUNDS} rounds; {load()}")
-    rows = [*lengths(), *ages(past, OF_A_CARD, MAX_RECORDS), *ages(past, EXPIRING, 10_000)]
+    rows = [
+        *lengths(server),
+        *ages(past, OF_A_CARD, MAX_RECORDS, server),
+        *ages(past, EXPIRING, 10_000, server),
+    ]
     table(("", "the one", "the other", "ratio", "target"), rows)
     say()
     say(
         f"an event that comes late, by the records behind its place (of {past:,}), medians of {LATE}, microseconds"
     )
-    table(("records behind", "sums, Valkey", "sums, memory", "mixed, Valkey", "mixed, memory"), late(past))
+    table(
+        ("records behind", "sums, Valkey", "sums, memory", "mixed, Valkey", "mixed, memory"),
+        late(past, server),
+    )
 
 
 class Pair:
@@ -96,14 +111,14 @@ def applied(store: FeatureStore, events: Sequence[Transaction], size: int) -> No
         store.apply(events[at : at + size])
 
 
-def lengths() -> Iterator[tuple[str, ...]]:
+def lengths(server: Server) -> Iterator[tuple[str, ...]]:
     """A minute's windows against a year's: rows of the table."""
     people = Population(**YEARLY)
     past = people.payments(FILLED_DAYS * YEARLY["a_day"])
     lines = (
         [f"{kind} by {entity} over {span}" for kind in KINDS for entity in ENTITIES] for span in ("1m", "1y")
     )
-    with valkey() as one, valkey() as other:
+    with server() as one, server() as other:
         pairs = [Pair(url, features_of(each)) for url, each in zip((one, other), lines, strict=True)]
         for pair in pairs:
             pair.fill(past)
@@ -113,10 +128,10 @@ def lengths() -> Iterator[tuple[str, ...]]:
         )
 
 
-def ages(past: int, lines: Sequence[str], records: int) -> Iterator[tuple[str, ...]]:
+def ages(past: int, lines: Sequence[str], records: int, server: Server) -> Iterator[tuple[str, ...]]:
     """Cards with ten past events against one with many: rows of the table."""
     people = within_a_year(past)
-    with valkey() as url:
+    with server() as url:
         pair = Pair(url, features_of(lines, records=records))
         for _ in range(past // 1000):
             pair.fill([people.payment(card=OLD) for _ in range(1000)])
@@ -148,12 +163,12 @@ def compared(
         yield f"{what}; {where}", f"{median(ones):.2f}", f"{median(others):.2f}", f"{ratio:.3f}", target
 
 
-def late(past: int) -> list[tuple[str, ...]]:
+def late(past: int, server: Server) -> list[tuple[str, ...]]:
     """Rows by how many records lie behind."""
     columns = []
     for lines in (OF_A_CARD, MIXED):
         people = within_a_year(past)
-        with valkey() as url:
+        with server() as url:
             pair = Pair(url, features_of(lines, records=MAX_RECORDS, remember_us=duration_us("1y")))
             events = [people.payment(card=OLD) for _ in range(past)]
             pair.fill(events)

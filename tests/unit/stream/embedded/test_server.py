@@ -10,7 +10,7 @@ import psutil
 import pytest
 import redis
 
-from stream.embedded.server import ServerError, ValkeyServer, running
+from stream.embedded.server import ALLOCATOR, ServerError, ValkeyServer, running
 
 
 @pytest.fixture
@@ -45,6 +45,16 @@ def test_it_listens_on_a_private_socket_and_on_no_port(directory, make_server):
     assert [
         each for each in psutil.Process(server.pid).net_connections("inet") if each.status == "LISTEN"
     ] == []
+
+
+@pytest.mark.parametrize("own", ["", "glibc.malloc.tcache_count=9"])
+def test_it_is_told_how_to_allocate_unless_the_user_says_how(directory, make_server, monkeypatch, own):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if own:
+        monkeypatch.setenv("GLIBC_TUNABLES", own)
+    told = psutil.Process(make_server(directory).pid).environ()["GLIBC_TUNABLES"]
+    wanted = own or ALLOCATOR["GLIBC_TUNABLES"]
+    assert told in (wanted, wanted.partition(":")[0])  # glibc cuts it up in place where it has read it
 
 
 def test_it_evicts_nothing_and_writes_every_change_down(directory, make_server):
